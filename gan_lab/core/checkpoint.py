@@ -1,0 +1,100 @@
+"""One atomic directory that holds all state: `<images, 12 digits>/{state.pt, manifest.json}`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SCHEMA = 1
+
+
+class DamagedCheckpoints(RuntimeError):
+    """There are checkpoints, and none of them can be read: starting again at zero would hide the loss."""
+
+
+def save(state: Mapping[str, Any], folder: Path, *, keep: int = 2) -> Path:
+    """Write `state` (plain types and tensors, with an "images" counter) so that it is there whole or not at all.
+
+    A temporary directory is filled and synced, then renamed: a kill at any moment leaves the older checkpoints alone.
+    Of the older ones the newest `keep - 1` stay. Raises OSError where the disk refuses; nothing is left behind then.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"{state['images']:012d}"
+    temporary = folder / f".saving-{os.getpid()}"
+    for stale in folder.glob(".saving-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        payload = temporary / "state.pt"
+        try:
+            torch.save(dict(state), payload)
+        except RuntimeError as error:  # torch reports a full disk so
+            raise OSError(f"cannot write {payload}: {error}") from error
+        manifest = {"schema": SCHEMA, "images": state["images"], **_fingerprint(payload)}
+        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        for path in (payload, temporary / "manifest.json", temporary):
+            _sync(path)
+        if final.exists():
+            shutil.rmtree(final)
+        os.rename(temporary, final)
+        _sync(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    for old in _newest_first(folder)[keep:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def load_newest(folder: Path) -> dict[str, Any] | None:
+    """The newest valid state, or None where none was ever saved. A damaged one is named in a warning and passed over.
+
+    Raises DamagedCheckpoints where there are checkpoints but no valid one.
+    """
+    found = _newest_first(folder)
+    for path in found:
+        try:
+            return load(path)
+        except (OSError, ValueError, KeyError, RuntimeError, EOFError) as error:
+            warnings.warn(f"checkpoint {path} is damaged and passed over: {error}", stacklevel=2)
+    if found:
+        raise DamagedCheckpoints(f"every checkpoint in {folder} is damaged; move the folder away to start again")
+    return None
+
+
+def load(path: Path) -> dict[str, Any]:
+    """One checkpoint's state. Raises ValueError where it does not match its manifest."""
+    manifest = json.loads((path / "manifest.json").read_text())
+    if manifest["schema"] != SCHEMA:
+        raise ValueError(f"it has schema {manifest['schema']}; this version reads {SCHEMA}")
+    # The hash is needed: a flipped bit would load silently.
+    if _fingerprint(path / "state.pt") != {name: manifest[name] for name in ("bytes", "sha256")}:
+        raise ValueError("state.pt does not match its manifest")
+    state: dict[str, Any] = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+    return state
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.glob("[0-9]*") if path.is_dir()), reverse=True)
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": digest}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,157 @@
+"""What happens between steps. Core hooks know no files and no services: they call what they are given."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gan_lab.core.loop import Game
+from gan_lab.core.types import Phase
+
+
+class Hook:
+    """Override what you need. A hook that has a `state_dict` is in the checkpoint."""
+
+    def before_step(self, game: Game) -> None: ...
+
+    def after_play(self, game: Game, phase: Phase, values: Mapping[str, Sequence[Tensor]]) -> None: ...
+
+    def after_step(self, game: Game) -> None: ...
+
+
+class EMA(Hook):
+    """Exponential moving average of networks, for samples and scores:  a <- d a + (1 - d) w  after every step.
+
+    The decay d ramps up as min(decay, (1 + step) / (10 + step)), so that an early average is not the initialization.
+    Buffers (batch statistics) are copied, not averaged.
+    """
+
+    def __init__(self, nets: nn.ModuleDict, decay: float) -> None:
+        if not 0 < decay < 1:
+            raise ValueError(f"trainer.ema={decay} must lie between 0 and 1; 0 turns averaging off")
+        self.decay = decay
+        self.average = copy.deepcopy(nets).requires_grad_(False).eval()
+        self._parameters = list(self.average.parameters()), list(nets.parameters())
+        self._buffers = list(self.average.buffers()), list(nets.buffers())
+
+    @torch.no_grad()
+    def after_step(self, game: Game) -> None:
+        decay = min(self.decay, (1 + game.step) / (10 + game.step))
+        torch._foreach_lerp_(*self._parameters, 1 - decay)
+        if self._buffers[0]:
+            torch._foreach_copy_(*self._buffers)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.average.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.average.load_state_dict(state)
+
+
+class Schedule(Protocol):
+    """A factor as a function of the images shown. Stateless, so resuming needs nothing."""
+
+    def __call__(self, images: int) -> float: ...
+
+
+class LearningRate(Hook):
+    """Multiply every optimizer's learning rates by a schedule's factor."""
+
+    def __init__(self, optimizers: Mapping[str, torch.optim.Optimizer], schedule: Schedule) -> None:
+        self.schedule = schedule
+        self._groups = [(group, group["lr"]) for optimizer in optimizers.values() for group in optimizer.param_groups]
+        self._factor: float | None = None
+
+    def before_step(self, game: Game) -> None:
+        factor = self.schedule(game.images)
+        if factor != self._factor:
+            for group, base in self._groups:
+                group["lr"] = base * factor
+            self._factor = factor
+
+
+class Diverged(RuntimeError):
+    """No update was possible for a whole logging window: the gradients are not finite."""
+
+
+class Log(Hook):
+    """Averages everything recorded since the last log point and hands out one flat record.
+
+    `write` gets {"images", "step", "images_per_second", "<phase>/<name>": mean}. Values stay on the device in between,
+    so the host waits once per log point and not once per step. `also` names the periods of other hooks: a window that
+    ends where they begin does not count their time as training. Raises Diverged where all of a window's updates of a
+    player were skipped.
+    """
+
+    def __init__(self, every: int, write: Callable[[dict[str, Any]], None], also: Sequence[int] = ()) -> None:
+        self.periods = [Every(period) for period in (every, *also)]
+        self.write = write
+        self._values: dict[str, list[Tensor]] = {}
+        self._start: tuple[float, int] | None = None  # clock and images at the window's start
+
+    def before_step(self, game: Game) -> None:
+        if self._start is None:
+            self._start = time.perf_counter(), game.images
+
+    def after_play(self, game: Game, phase: Phase, values: Mapping[str, Sequence[Tensor]]) -> None:
+        for name, tensors in values.items():
+            self._values.setdefault(f"{phase.name}/{name}", []).extend(tensors)
+
+    def after_step(self, game: Game) -> None:
+        if any([period.due(game) for period in self.periods]):
+            self.flush(game)
+
+    def flush(self, game: Game) -> None:
+        """Write a record of what has been gathered, if anything has."""
+        if not self._values or self._start is None:
+            return
+        means = torch.stack([_mean(values) for values in self._values.values()]).tolist()
+        record: dict[str, Any] = dict(zip(self._values, means, strict=True))
+        clock, images = self._start
+        seconds = time.perf_counter() - clock
+        record = {"images": game.images, "step": game.step, "images_per_second": (game.images - images) / seconds} | record
+        stuck = [name.removesuffix("/skipped") for name in self._values if name.endswith("/skipped") and record[name] == 1]
+        for name in [name for name in record if name.endswith("/skipped") and not record[name]]:
+            del record[name]  # worth a line only when it happens
+        self._values, self._start = {}, None
+        self.write(record)
+        if stuck:
+            raise Diverged(
+                f"no finite gradient in {' and '.join(stuck)} since {images:,} images: lower the learning rate, "
+                "raise the regularization, or train with trainer.precision=fp32"
+            )
+
+
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    if all(value.dim() == 0 for value in values):
+        return torch.stack(list(values)).float().mean()
+    return torch.cat([value.flatten() for value in values]).float().mean()
+
+
+class Every:
+    """True once whenever the number of images shown has passed a multiple of `images`; never for 0."""
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+
+    def due(self, game: Game) -> bool:
+        if not self.images:
+            return False
+        return game.images // self.images > game.images_before // self.images
+
+
+class Do(Hook):
+    """Call `action(game)` every so many images: to save, to sample, to evaluate."""
+
+    def __init__(self, every: int, action: Callable[[Game], None]) -> None:
+        self.period, self.action = Every(every), action
+
+    def after_step(self, game: Game) -> None:
+        if self.period.due(game):
+            self.action(game)
+

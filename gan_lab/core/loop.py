@@ -1,0 +1,250 @@
+"""The game and its moves: the only code that calls `backward()` and `step()`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from gan_lab.core.forward_pass import ForwardPass, Kept, key
+from gan_lab.core.runtime import Runtime, warn_about_batch_statistics
+from gan_lab.core.types import Data, Phase, Task, per_sample
+
+if TYPE_CHECKING:
+    from gan_lab.core.hooks import Hook
+
+
+class Order:
+    """The order in which examples are shown: epoch after epoch, each a permutation keyed by (seed, epoch)."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length, self.seed = length, seed
+        self._span: tuple[int, int] | None = None
+        self._indices = torch.empty(0, dtype=torch.long)
+
+    def rows(self, position: int, count: int) -> Tensor:
+        """Indices [count] of the examples from the `position`-th shown on. A batch may cross into the next epoch."""
+        span = position // self.length, (position + count - 1) // self.length
+        if span != self._span:
+            self._indices = torch.cat([self._epoch(epoch) for epoch in range(span[0], span[1] + 1)])
+            self._span = span
+        start = position - span[0] * self.length
+        return self._indices[start : start + count]
+
+    def _epoch(self, epoch: int) -> Tensor:
+        generator = torch.Generator().manual_seed(key(self.seed, "order", epoch))
+        return torch.randperm(self.length, generator=generator)
+
+
+class Game:
+    """Nets, players, phases, optimizers, data, hooks and counters: what `play` and `train` move.
+
+    Raises ValueError where micro-batches or ranks do not divide the batch, or the data set is empty.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        phases: Sequence[Phase],
+        optimizers: Mapping[str, torch.optim.Optimizer],
+        data: Data,
+        *,
+        runtime: Runtime | None = None,
+        batch_size: int = 64,  # global: over all ranks and micro-batches
+        micro_batches: int = 1,
+        seed: int = 0,
+        reuse_fakes: bool = False,
+        hooks: Sequence[Hook] = (),
+    ) -> None:
+        self.task, self.phases, self.optimizers, self.data = task, tuple(phases), optimizers, data
+        self.nets: nn.ModuleDict = task.nets
+        self.runtime = runtime or Runtime()
+        self.batch_size, self.micro_batches, self.seed, self.reuse_fakes = batch_size, micro_batches, seed, reuse_fakes
+        self.step = 0
+        self.images = 0  # real images shown in the main phase
+        self.images_before = 0  # the same before the last step: hooks ask whether a period has passed
+        if batch_size % (micro_batches * self.runtime.world):
+            raise ValueError(
+                f"trainer.batch_size={batch_size} is not divisible by trainer.micro_batches={micro_batches}"
+                + (f" x {self.runtime.world} processes" if self.runtime.world > 1 else "")
+            )
+        if not len(data):
+            raise ValueError("the data set holds no examples")
+        warn_about_batch_statistics(self.nets, micro_batches)
+        self.order = Order(len(data), seed)
+        self.compiled = self.runtime.compiled(self.nets)
+        self.parameters: dict[str, list[nn.Parameter]] = {
+            player: [parameter for name in names for parameter in self.nets[name].parameters()]
+            for player, names in task.players.items()
+        }
+        self.stateful: dict[str, Any] = {}
+        self.hooks: list[Hook] = []
+        self._find_state()
+        for hook in hooks:
+            self.add(hook)
+        self.runtime.sync_parameters(chain(self.nets.parameters(), self.nets.buffers()))
+        self._masked = {player for player, optimizer in optimizers.items() if _takes_found_inf(optimizer)}
+        self._moving: str | None = None
+        self._active: tuple[Phase, ...] | None = None
+        for net in self.nets.values():
+            net.requires_grad_(False).eval()
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def _find_state(self) -> None:
+        """Whatever has a `state_dict` belongs to the checkpoint: of the task, its terms and its after-step actions."""
+        for name, part in vars(self.task).items():
+            self._register(f"task/{name}", part)
+        for phase in self.phases:
+            for name, term in phase.terms.items():
+                self._register(f"term/{phase.name}/{name}", term)
+            for i, action in enumerate(phase.after):
+                self._register(f"after/{phase.name}/{i}", getattr(action, "__self__", action))
+
+    def _register(self, name: str, part: Any) -> None:
+        if hasattr(part, "state_dict") and all(part is not known for known in self.stateful.values()):
+            self.stateful[name] = part
+            if isinstance(part, nn.Module) and part is not self.nets:
+                part.to(self.runtime.device)
+
+    def add(self, hook: Hook) -> None:
+        """Append a hook. One with a `state_dict` is checkpointed under its class's name."""
+        self.hooks.append(hook)
+        name = f"hook/{type(hook).__name__}"
+        self._register(name if name not in self.stateful else f"{name}/{len(self.hooks)}", hook)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that must survive: counters, networks, optimizers and every stateful part. Plain types and tensors."""
+        return {
+            "step": self.step,
+            "images": self.images,
+            "parts": {name: part.state_dict() for name, part in self.stateful.items()},
+            "optimizers": {player: optimizer.state_dict() for player, optimizer in self.optimizers.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if missing := self.stateful.keys() ^ state["parts"].keys():
+            raise ValueError(f"the checkpoint and this run differ in their stateful parts: {', '.join(sorted(missing))}")
+        self.step, self.images = state["step"], state["images"]
+        for name, part in self.stateful.items():
+            part.load_state_dict(state["parts"][name])
+        for player, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][player])
+
+    # -- moves ---------------------------------------------------------------------------------------------------
+
+    def active_phases(self) -> tuple[Phase, ...]:
+        """The phases of the current stage. Nets that none of them moves rest in eval mode.
+
+        Raises ValueError in a stage without phases.
+        """
+        active = tuple(phase for phase in self.phases if phase.active(self.images))
+        if active != self._active:
+            if not active:
+                raise ValueError(f"no phase is active after {self.images} images")
+            moving = {name for phase in active for name in self.task.players[phase.player]}
+            for name, net in self.nets.items():
+                net.train(name in moving)
+            self._active = active
+        return active
+
+    def give_turn(self, player: str) -> list[nn.Parameter]:
+        """Freeze the player that moved last and thaw this one: no gradient is computed for weights that rest."""
+        parameters = self.parameters[player]
+        if self._moving != player:
+            for parameter in self.parameters.get(self._moving or "", ()):
+                parameter.requires_grad_(False)
+            for parameter in parameters:
+                parameter.requires_grad_(True)
+            self._moving = player
+        return parameters
+
+    def rows(self, micro_batch: int) -> slice:
+        """The rows of the global batch that this rank sees in one of its micro-batches."""
+        size = self.batch_size // (self.runtime.world * self.micro_batches)
+        first = (self.runtime.rank * self.micro_batches + micro_batch) * size
+        return slice(first, first + size)
+
+    def update(self, player: str, gradient_norm: Tensor) -> Tensor:
+        """One optimizer step, or none where the gradient is not finite; returns 1 where it was skipped.
+
+        Fused Adam decides on the device and the host does not wait. Other optimizers make it look: fused SGD, too,
+        because a skipped first step leaves its momentum uninitialized (torch 2.15).
+        """
+        optimizer = self.optimizers[player]
+        skipped = torch.isfinite(gradient_norm).logical_not_().float()
+        if player in self._masked:
+            optimizer.found_inf = skipped  # type: ignore[attr-defined]
+            optimizer.step()
+        elif self.runtime.device.type == "meta" or not skipped.item():
+            optimizer.step()
+        return skipped
+
+
+def _takes_found_inf(optimizer: torch.optim.Optimizer) -> bool:
+    return isinstance(optimizer, torch.optim.Adam) and all(group.get("fused") for group in optimizer.param_groups)
+
+
+def play(game: Game, phase: Phase, turn: int = 0, kept: Sequence[Kept] | None = None) -> dict[str, list[Tensor]]:
+    """One move: the player takes one optimizer step on the sum of its terms. Returns what there is to record.
+
+    The step is by the mean over the global batch of  sum_t  weight_t * every * term_t,  in `micro_batches` parts.
+    """
+    runtime = game.runtime
+    values: dict[str, list[Tensor]] = {}
+    parameters = game.give_turn(phase.player)
+    for parameter in parameters:
+        parameter.grad = None
+    for micro_batch in range(game.micro_batches):
+        runtime.seed_layers(key(game.seed, "layers", game.step, phase.name, turn, runtime.rank, micro_batch))
+        rows = game.rows(micro_batch)
+        forward = game.task.forward_pass(game, phase, turn, rows, kept and kept[micro_batch])
+        # Penalties are differentiated twice: their phases stay in full precision.
+        with runtime.autocast(enabled=not phase.probes):
+            objective: Tensor | float = 0.0
+            for name, term in phase.terms.items():
+                value = per_sample(term(forward)).mean()
+                objective = objective + value * (term.weight * phase.every / game.micro_batches)
+                values.setdefault(name, []).append(value.detach())
+        assert isinstance(objective, Tensor)
+        objective.backward()  # type: ignore[no-untyped-call]
+        for name, value in forward.observe().items():
+            values.setdefault(name, []).append(value.detach())
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    runtime.average(gradients)
+    norm = torch.nn.utils.get_total_norm(gradients)
+    values["gradient_norm"] = [norm]
+    values["skipped"] = [game.update(phase.player, norm)]
+    for action in phase.after:
+        action(forward)
+    for store in kept or ():
+        store.drop(phase.player)
+    return values
+
+
+def step(game: Game) -> None:
+    """One round of the game: every phase of the stage that is due, in order, each as often as it repeats."""
+    for hook in game.hooks:
+        hook.before_step(game)
+    active = game.active_phases()
+    kept = [Kept() for _ in range(game.micro_batches)] if game.reuse_fakes else None
+    for phase in active:
+        if game.step % phase.every == 0:
+            for turn in range(phase.repeat):
+                values = play(game, phase, turn, kept)
+                for hook in game.hooks:
+                    hook.after_play(game, phase, values)
+    game.images_before = game.images
+    game.images += game.batch_size * max(phase.repeat for phase in active)
+    game.step += 1
+    for hook in game.hooks:
+        hook.after_step(game)
+
+
+def train(game: Game, images: int, should_stop: Callable[[], bool] = lambda: False) -> None:
+    """Play until `images` real images were shown, or until `should_stop` says so at a step's end."""
+    while game.images < images and not should_stop():
+        step(game)

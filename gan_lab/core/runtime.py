@@ -1,0 +1,106 @@
+"""Where and how the game is computed: device, precision, memory format, determinism, rank, seeding."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto` takes cuda, then mps, then cpu. Raises ValueError for a device that is not here, with what is."""
+    here = ["cpu", "meta"]
+    if torch.backends.mps.is_available():
+        here.insert(0, "mps")
+    if torch.cuda.is_available():
+        here[:0] = ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if name == "auto":
+        name = here[0]
+    if name not in here:
+        usable = ", ".join(["auto", *(device for device in here if device != "meta")])
+        raise ValueError(f"trainer.device={name}: this machine has no such device; choose from {usable}")
+    return torch.device(name)
+
+
+@dataclass
+class Runtime:
+    """Everything about a machine that the game's rules must not know."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = False
+    compile: bool = False
+    deterministic: bool = False
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(self.deterministic)
+        torch.backends.cudnn.benchmark = self.device.type == "cuda" and not self.deterministic
+        # The meta device has no generator of its own and draws nothing.
+        self._generator = None if self.device.type == "meta" else torch.Generator(self.device)
+
+    def generator(self, seed: int) -> torch.Generator | None:
+        """The one generator of the game's device, set to `seed`."""
+        return self._generator and self._generator.manual_seed(seed)
+
+    def seed_layers(self, seed: int) -> None:
+        """Seed the global generators, from which layers such as dropout draw."""
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed also asks every backend: 200 times slower
+        if self.device.type == "cuda":
+            torch.cuda.default_generators[self.device.index or 0].manual_seed(seed)
+        elif self.device.type == "mps":
+            torch.mps.manual_seed(seed)
+
+    def autocast(self, enabled: bool) -> AbstractContextManager[object]:
+        """Mixed precision for the forward pass, where the run asks for it and the phase can take it."""
+        if self.precision == "fp32" or not enabled or self.device.type == "meta":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def place(self, net: nn.Module) -> nn.Module:
+        """Move a network to the device, with 4-D weights in the chosen memory format."""
+        net.to(self.device)
+        return net.to(memory_format=torch.channels_last) if self.channels_last else net
+
+    def compiled(self, nets: nn.ModuleDict) -> dict[str, nn.Module]:
+        """Compiled twins that share the parameters of `nets`; empty where nothing is compiled."""
+        return {name: torch.compile(net) for name, net in nets.items()} if self.compile else {}
+
+    def sync_parameters(self, tensors: Iterable[Tensor]) -> None:
+        """Give every rank rank 0's values."""
+        if self.world > 1:
+            for tensor in tensors:
+                torch.distributed.broadcast(tensor.data, 0)
+
+    def average(self, gradients: Sequence[Tensor]) -> None:
+        """Mean over ranks, by one flat all-reduce. Gradients that are None must be left out, and stay None."""
+        if self.world > 1 and gradients:
+            flat = torch.cat([gradient.flatten() for gradient in gradients])
+            torch.distributed.all_reduce(flat)
+            parts = flat.div_(self.world).split([gradient.numel() for gradient in gradients])
+            for gradient, part in zip(gradients, parts, strict=True):
+                gradient.copy_(part.view_as(gradient))
+
+
+def has_batch_statistics(net: nn.Module) -> bool:
+    """Whether what a row gets depends on the other rows, so that micro-batches or ranks change the result."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules())
+
+
+def warn_about_batch_statistics(nets: nn.ModuleDict, micro_batches: int) -> None:
+    names = [name for name, net in nets.items() if has_batch_statistics(net)]
+    if micro_batches > 1 and names:
+        warnings.warn(
+            f"{' and '.join(names)} normalize over the batch: trainer.micro_batches={micro_batches} "
+            "normalizes over smaller groups and so trains another model than one whole batch would",
+            stacklevel=2,
+        )

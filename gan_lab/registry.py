@@ -1,0 +1,358 @@
+"""One decorator turns a class into a typed Hydra choice: its signature is the schema. Imports neither torch nor Hydra.
+
+    @generators.register("mine")
+    class Mine(nn.Module):
+        def __init__(self, sample_shape, *, latent_dim: Positive = 64): ...
+
+makes `generator=mine generator.latent_dim=32` work. A parameter with a default is configuration; one without is
+supplied at run time by its name.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+import enum
+import importlib
+import importlib.metadata
+import inspect
+import math
+import os
+import pkgutil
+import sys
+import types
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """The range of a number, for `Annotated`: `width: Annotated[int, Bounds(1)] = 64`."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    open: bool = False  # whether `least` itself is excluded
+
+    def __contains__(self, value: float) -> bool:
+        return (value > self.least if self.open else value >= self.least) and value <= self.most
+
+    def __str__(self) -> str:
+        low = f"{'more than' if self.open else 'at least'} {self.least:g}"
+        return f"{low} and at most {self.most:g}" if self.most < math.inf else low
+
+
+Positive = Annotated[int, Bounds(1)]
+NonNegative = Annotated[int, Bounds(0)]
+Rate = Annotated[float, Bounds(0, open=True, most=1e9)]
+Weight = Annotated[float, Bounds(0, most=1e9)]
+Share = Annotated[float, Bounds(0, 1)]
+
+SIMPLE = (int, float, bool, str, bytes)
+_nodes: dict[str, type] = {}  # a node's class name -> the node; see __getattr__
+
+
+def unknown(what: str, name: object, choices: Iterable[str]) -> ValueError:
+    """The error for a name that nobody registered: the nearest ones first, then all."""
+    names = sorted(choices)
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return ValueError(f"{what}={name}: there is no such choice.{hint} Choose from: {', '.join(names)}")
+
+
+# -- signatures as schemas ---------------------------------------------------------------------------------------------
+
+
+def parameters(cls: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
+    """(name, annotation, default) of each parameter with a default. Only their annotations are evaluated."""
+    owner = cls.__init__ if inspect.isclass(cls) else cls
+    scope = vars(sys.modules[owner.__module__ if owner.__module__ in sys.modules else cls.__module__])
+    found = []
+    for parameter in inspect.signature(cls).parameters.values():
+        if parameter.default is not parameter.empty:
+            hint = Any if parameter.annotation is parameter.empty else parameter.annotation
+            # A string here is what `from __future__ import annotations` made of the author's own source.
+            found.append((parameter.name, eval(hint, dict(scope)) if isinstance(hint, str) else hint, parameter.default))
+    return found
+
+
+def supplied(cls: Callable[..., Any]) -> list[str]:
+    """Names of the parameters without a default."""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    signature = inspect.signature(cls).parameters.values()
+    return [p.name for p in signature if p.default is p.empty and p.kind not in kinds]
+
+
+def schema(cls: Callable[..., Any], title: str, **extra: str) -> type:
+    """A dataclass that OmegaConf accepts, with a field for each parameter that has a default."""
+    if title not in _nodes:
+        fields: list[Any] = [(name, str, dataclasses.field(default=value)) for name, value in extra.items()]
+        for name, hint, default in parameters(cls):
+            kind = _widen(hint, f"{title}__{name}")
+            if dataclasses.is_dataclass(default):
+                fields.append((name, kind, dataclasses.field(default_factory=kind)))
+            elif isinstance(default, (list, dict)):
+                fields.append((name, kind, dataclasses.field(default_factory=lambda d=default: copy.deepcopy(d))))
+            else:
+                default = kind[default] if inspect.isclass(kind) and issubclass(kind, enum.Enum) else default
+                fields.append((name, kind, dataclasses.field(default=default)))
+        node = dataclasses.make_dataclass(title, fields)
+        node.__module__, node.__doc__ = __name__, cls.__doc__  # picklable: see __getattr__
+        _nodes[title] = node
+    return _nodes[title]
+
+
+def _widen(hint: Any, title: str) -> Any:
+    """The nearest type that OmegaConf accepts; `_restore` undoes it."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _widen(args[0], title)
+    if origin is Literal and all(isinstance(choice, str) for choice in args):
+        if title not in _nodes:  # an enum fails at composition, and names the choices
+            choice = enum.Enum(title, {name: name for name in args}, module=__name__)  # type: ignore[misc]
+            _nodes[title] = choice
+        return _nodes[title]
+    if origin in (Union, types.UnionType):
+        rest = [_widen(arg, title) for arg in args if arg is not type(None)]
+        inner = rest[0] if len(rest) == 1 else Union[tuple(rest)] if all(r in SIMPLE for r in rest) else Any
+        return inner | None if type(None) in args and inner is not Any else inner
+    if origin in (tuple, list, dict):
+        return origin[tuple(arg if arg is ... else _widen(arg, title) for arg in args)]
+    if dataclasses.is_dataclass(hint):
+        assert isinstance(hint, type)
+        return schema(hint, title)
+    known = hint in (*SIMPLE, tuple, list, dict) or (inspect.isclass(hint) and issubclass(hint, enum.Enum))
+    return hint if known else Any
+
+
+def _restore(value: Any, hint: Any, where: str) -> Any:
+    """The value as its author annotated it. Raises ValueError for what the annotation does not allow."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        value = _restore(value, args[0], where)
+        for bounds in args[1:]:
+            if isinstance(bounds, Bounds) and value is not None and value not in bounds:
+                raise ValueError(f"{where}={value}: it must be {bounds}")
+        return value
+    if origin in (Union, types.UnionType):
+        return _restore_union(value, args, where)
+    if origin is Literal:
+        value = value.value if isinstance(value, enum.Enum) else value
+        if value not in args:
+            raise unknown(where, value, map(str, args))
+        return value
+    if dataclasses.is_dataclass(hint):
+        assert isinstance(hint, type)
+        return hint(**{name: _restore(getattr(value, name), h, f"{where}.{name}") for name, h, _ in parameters(hint)})
+    if tuple in (origin, hint):
+        return _restore_tuple(value, args, where)
+    return value
+
+
+def _restore_union(value: Any, args: tuple[Any, ...], where: str) -> Any:
+    if value is None and type(None) in args:
+        return None
+    reasons = []
+    for arg in args:
+        base = get_args(arg)[0] if get_origin(arg) is Annotated else arg
+        wants = tuple if tuple in (get_origin(base), base) else base
+        fits = isinstance(value, (list, tuple)) if wants is tuple else wants not in SIMPLE or _is(value, wants)
+        if arg is not type(None) and fits:
+            try:
+                return _restore(value, arg, where)
+            except ValueError as error:
+                reasons.append(error)
+    raise reasons[0] if reasons else ValueError(f"{where}={value}: expected {' or '.join(map(_spell, args))}")
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+
+
+def _spell(hint: Any) -> str:
+    hint = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    return "null" if hint is type(None) else getattr(hint, "__name__", str(hint)) if not get_args(hint) else str(hint)
+
+
+def _restore_tuple(value: Any, args: tuple[Any, ...], where: str) -> Any:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{where}={value}: expected a list")
+    if not args:
+        return tuple(value)
+    hints = [args[0]] * len(value) if args[-1] is ... else args
+    if len(hints) != len(value):
+        raise ValueError(f"{where}={list(value)}: expected {len(hints)} values, not {len(value)}")
+    return tuple(_restore(v, hint, f"{where}[{i}]") for i, (v, hint) in enumerate(zip(value, hints, strict=True)))
+
+
+def _arguments(cls: Callable[..., Any], node: type, config: Any, where: str) -> dict[str, Any]:
+    """A config's values, checked and typed again even when they were read from a YAML."""
+    from omegaconf import OmegaConf, SCMode
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not OmegaConf.is_dict(config):
+        raise ValueError(f"{where}={config}: a value stands where a part belongs")
+    fields = {field.name for field in dataclasses.fields(node)}
+    for name in config:
+        if name not in fields:
+            raise unknown(where, name, fields - {"name"})
+    try:
+        typed = OmegaConf.merge(OmegaConf.structured(node), config)
+        values = OmegaConf.to_container(
+            typed, resolve=True, throw_on_missing=True, structured_config_mode=SCMode.INSTANTIATE
+        )
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{where}.{error.full_key}: {error.msg or error}") from error
+    return {name: _restore(getattr(values, name), hint, f"{where}.{name}") for name, hint, _ in parameters(cls)}
+
+
+def read(section: type[T], config: Any, where: str) -> T:
+    """A dataclass of the stable sections (trainer, evaluation, tracking), read from its part of the config."""
+    return section(**_arguments(section, schema(section, f"section__{section.__name__}"), config, where))
+
+
+# -- registries --------------------------------------------------------------------------------------------------------
+
+
+class Registry:
+    """The parts of one kind, by name."""
+
+    def __init__(self, kind: str, *groups: str, package: str | None = None, listed: bool = False) -> None:
+        self.kind, self.groups, self.package = kind, groups, package
+        self.listed = listed  # chosen as a list: `regularizer=[r1,lecam]`
+        self.classes: dict[str, Callable[..., Any]] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorate a class or a function that returns the part. Raises ValueError where the name is taken."""
+
+        def decorate(cls: T) -> T:
+            known = self.classes.get(name, cls)
+            if known is not cls:
+                raise ValueError(f"{self.kind}/{name} is registered twice: by {_origin(known)} and by {_origin(cls)}")
+            assert callable(cls)
+            schema(cls, f"{self.kind}__{name}", name=name)
+            self.classes[name] = cls
+            return cls
+
+        return decorate
+
+    def arguments(self, config: Any, group: str | None = None) -> tuple[Callable[..., Any], dict[str, Any]]:
+        """The class that a config names, and its checked arguments. Raises ValueError with the choices."""
+        load()
+        group = group or self.groups[0]
+        name = config.get("name") if hasattr(config, "get") else config
+        if name not in self.classes:
+            raise unknown(group, name, self.classes)
+        cls = self.classes[name]
+        return cls, _arguments(cls, _nodes[f"{self.kind}__{name}"], config, group.replace("/", "."))
+
+    def build(self, config: Any, group: str | None = None, **values: Any) -> Any:
+        """The part that a config names. Supplied values reach the parameters that ask for them.
+
+        Raises ValueError where it asks for a value that this run does not have.
+        """
+        cls, arguments = self.arguments(config, group)
+        wanted = supplied(cls)
+        if missing := [name for name in wanted if name not in values]:
+            shape = values.get("sample_shape")
+            raise ValueError(
+                f"{group or self.groups[0]}={config.name} needs {' and '.join(missing)}, which "
+                + (f"samples of shape {tuple(shape)} do not have" if shape else "this run does not have")
+                + "; choose another part, or other data"
+            )
+        return cls(**{name: values[name] for name in wanted}, **arguments)
+
+
+def _origin(cls: Any) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+generators = Registry("generators", "generator")
+discriminators = Registry("discriminators", "discriminator")
+losses = Registry("losses", "loss")
+regularizers = Registry("regularizers", "regularizer", package="regularizer.{name}", listed=True)
+augmentations = Registry("augmentations", "augment")
+datasets = Registry("datasets", "dataset")
+tasks = Registry("tasks", "task")
+optimizers = Registry("optimizers", "optimizer/generator", "optimizer/discriminator")
+schedules = Registry("schedules", "schedule/learning_rate")
+KINDS: dict[str, Registry] = {
+    registry.kind: registry
+    for registry in (
+        generators, discriminators, losses, regularizers, augmentations, datasets, tasks, optimizers, schedules
+    )
+}  # fmt: skip
+GROUPS: dict[str, Registry] = {group: registry for registry in KINDS.values() for group in registry.groups}
+
+
+def publish() -> None:
+    """Store every registered part in Hydra's ConfigStore."""
+    from hydra.core.config_store import ConfigStore
+
+    load()
+    store = ConfigStore.instance()
+    for group, registry in GROUPS.items():
+        for name, cls in registry.classes.items():
+            package = registry.package.format(name=name) if registry.package else None
+            node = _nodes[f"{registry.kind}__{name}"]
+            store.store(group=group, name=name, node=node, package=package, provider=_origin(cls))
+
+
+# -- who registers -----------------------------------------------------------------------------------------------------
+
+HOMES = ("generators", "discriminators", "datasets", "tasks", "losses", "regularizers", "augment", "optimizers", "schedules")
+_loaded = False
+
+
+def load() -> None:
+    """Import everything that registers: ours, entry points in the group `gan_lab`, and GAN_LAB_PLUGINS.
+
+    Raises ValueError for a plug-in that cannot be imported.
+    """
+    global _loaded
+    if _loaded:
+        return
+    _loaded = True
+    for home in HOMES:
+        module = importlib.import_module(f"gan_lab.{home}")
+        for found in pkgutil.iter_modules(getattr(module, "__path__", ())):
+            importlib.import_module(f"gan_lab.{home}.{found.name}")
+    for entry in importlib.metadata.entry_points(group="gan_lab"):
+        _plug_in(entry.name, entry.load)
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
+    for name in plugins():
+        _plug_in(name, lambda name=name: importlib.import_module(name))
+
+
+def plugins() -> list[str]:
+    """The modules that GAN_LAB_PLUGINS names."""
+    return os.environ.get("GAN_LAB_PLUGINS", "").replace(",", " ").split()
+
+
+def _plug_in(name: str, load: Callable[[], Any]) -> None:
+    try:
+        load()
+    except Exception as error:
+        global _loaded
+        _loaded = False
+        frames = error.__traceback__
+        while frames and frames.tb_next:
+            frames = frames.tb_next
+        at = f" ({frames.tb_frame.f_code.co_filename}:{frames.tb_lineno})" if frames else ""
+        raise ValueError(f"plug-in {name} cannot be imported: {type(error).__name__}: {error}{at}") from error
+
+
+def __getattr__(title: str) -> type:
+    """A node by its class name: unpickling one in a fresh worker asks for it here."""
+    if "__" in title.strip("_"):
+        load()
+        if title in _nodes:
+            return _nodes[title]
+    raise AttributeError(f"module {__name__} has no attribute {title}")
+
+
