@@ -67,8 +67,9 @@ def unknown(what: str, name: object, choices: Iterable[str]) -> ValueError:
 
 def parameters(cls: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
     """(name, annotation, default) of each parameter with a default. Only their annotations are evaluated."""
-    owner = cls.__init__ if inspect.isclass(cls) else cls
-    scope = vars(sys.modules[owner.__module__ if owner.__module__ in sys.modules else cls.__module__])
+    # An inherited __init__ is annotated in its own module; object's has none.
+    home = getattr(cls.__init__, "__module__", cls.__module__) if inspect.isclass(cls) else cls.__module__
+    scope = vars(sys.modules[home])
     found = []
     for parameter in inspect.signature(cls).parameters.values():
         if parameter.default is not parameter.empty:

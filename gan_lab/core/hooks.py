@@ -82,7 +82,7 @@ class Diverged(RuntimeError):
 class Log(Hook):
     """Averages everything recorded since the last log point and hands out one flat record.
 
-    `write` gets {"images", "step", "images_per_second", "<phase>/<name>": mean}. Values stay on the device in between,
+    `write` gets {"images", "step", "performance/images_per_second", "<phase>/<name>": mean}. Values stay on the device in between,
     so the host waits once per log point and not once per step. `also` names the periods of other hooks: a window that
     ends where they begin does not count their time as training. Raises Diverged where all of a window's updates of a
     player were skipped.
@@ -114,7 +114,7 @@ class Log(Hook):
         record: dict[str, Any] = dict(zip(self._values, means, strict=True))
         clock, images = self._start
         seconds = time.perf_counter() - clock
-        record = {"images": game.images, "step": game.step, "images_per_second": (game.images - images) / seconds} | record
+        record = {"images": game.images, "step": game.step, "performance/images_per_second": (game.images - images) / seconds} | record
         stuck = [name.removesuffix("/skipped") for name in self._values if name.endswith("/skipped") and record[name] == 1]
         for name in [name for name in record if name.endswith("/skipped") and not record[name]]:
             del record[name]  # worth a line only when it happens

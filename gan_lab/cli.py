@@ -1,0 +1,111 @@
+"""The command: train, list, sample. Heavy imports happen in the command that needs them."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gan_lab import __version__
+
+HELP = """\
+gan-lab: any generator against any discriminator under any loss, on any data
+
+  gan-lab train [-m] [key=value ...]     train one run, or with -m sweep over every list of values
+  gan-lab list [KIND]                    what there is: generators, losses, datasets, experiments, ...
+  gan-lab sample RUN [--num N --seed S --out FILE]
+                                         pictures from a trained run: a .png grid, an .npz, or a folder
+
+  gan-lab COMMAND --help says more. Examples:
+    gan-lab train                                                the default: DCGAN on 4,000 real digits
+    gan-lab train experiment=ring loss=minimax                   an experiment with another loss
+    gan-lab train -m experiment=ring loss=minimax,non_saturating trainer.seed=1,2,3
+    gan-lab train --cfg job experiment=grid                      show the config and stop
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command. Returns the exit code: 0 done, 1 a run failed, 2 wrong usage, 130 and 143 interrupted and saved."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    commands = {"train": train, "list": list_parts, "sample": sample}
+    if words[:1] in (["--version"], ["-V"]):
+        print(f"gan-lab {__version__}")
+        return 0
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0 if words else 2
+    if words[0].startswith(("--shell-completion", "-sc")):  # the shell asks the bare command
+        words.insert(0, "train")
+    if words[0] not in commands:
+        near = difflib.get_close_matches(words[0], commands, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        return _refuse(f"{words[0]}: there is no such command.{hint} Choose from: {', '.join(commands)}")
+    try:
+        return commands[words[0]](words[1:])
+    except ValueError as error:
+        if os.environ.get("GAN_LAB_DEBUG"):
+            raise
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def _refuse(message: str) -> int:
+    print(f"gan-lab: {message}", file=sys.stderr)
+    return 2
+
+
+def train(argv: Sequence[str]) -> int:
+    """Train one run, or with -m a sweep."""
+    from gan_lab.launch import launch
+
+    return launch(argv)
+
+
+def list_parts(argv: Sequence[str]) -> int:
+    """Print the names of one kind, one a line, or of every kind under its heading."""
+    from gan_lab import config
+    from gan_lab.registry import KINDS, load, unknown
+
+    groups = {kind: registry.groups[0] for kind, registry in KINDS.items()} | {"experiments": "experiment"}
+    parser = argparse.ArgumentParser(
+        prog="gan-lab list", description="What there is to choose from: registered parts and presets."
+    )
+    parser.add_argument("kind", nargs="?", metavar="KIND", help=", ".join(groups))
+    kind = parser.parse_args(argv).kind
+    load()
+    if kind is None:
+        for name, group in groups.items():
+            print(name, *(f"  {option}" for option in config.options(group)), sep="\n")
+        return 0
+    by_any_name = {name: group for name, group in groups.items()} | {group: group for group in groups.values()}
+    if kind not in by_any_name:
+        raise unknown("list", kind, groups)
+    print(*config.options(by_any_name[kind]), sep="\n")
+    return 0
+
+
+def sample(argv: Sequence[str]) -> int:
+    """Write samples of a trained run: a .png grid, an .npz, or a folder of PNGs."""
+    parser = argparse.ArgumentParser(prog="gan-lab sample", description="Pictures from a trained run.")
+    parser.add_argument("run", metavar="RUN", type=Path, help="a run directory")
+    parser.add_argument("--num", type=int, default=64, help="how many (64)")
+    parser.add_argument("--seed", type=int, default=0, help="of the latents; a seed gives the same pictures anywhere (0)")
+    parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu (auto)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("samples.png"), metavar="FILE",
+        help=".png: one grid; .npz: uint8 NHWC under the key images; else a folder with a PNG each (samples.png)",
+    )  # fmt: skip
+    arguments = parser.parse_args(argv)
+    from gan_lab.sampling import write_samples
+
+    write_samples(arguments.run, arguments.out, arguments.num, arguments.seed, arguments.device)
+    print(arguments.out)
+    return 0

@@ -1,0 +1,166 @@
+"""The stable sections of the config, where everything lies, and how a config becomes known to Hydra."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from gan_lab import registry
+from gan_lab.registry import GROUPS, NonNegative, Positive, Share
+
+PACKAGE = Path(__file__).parent
+# Beside the package in a checkout, inside it in a wheel.
+CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
+EXPERIMENTS = next(path for path in (PACKAGE / "experiments", PACKAGE.parent / "experiments") if path.is_dir())
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How long, how fast and where. Durations and intervals are in images; an interval of 0 is never."""
+
+    images: Positive = 100_000  # real images shown to D's main phase
+    batch_size: Positive = 64  # global
+    micro_batches: Positive = 1  # parts that the batch is computed in, to save memory
+    seed: NonNegative = 0  # initialization, data order and all noise
+    device: str = "auto"  # auto takes cuda, then mps, then cpu
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = True  # memory format of images and convolutions
+    compile: bool = False  # torch.compile; phases with gradient penalties stay eager
+    deterministic: bool = False  # deterministic algorithms: on CUDA, resuming is bit for bit only with it
+    ema: Share = 0.0  # decay per step of the average used for samples and scores; 0 is none
+    reuse_fakes: bool = False  # G's step trains on the fakes that D's step saw: faster, another algorithm
+    checkpoint_every: NonNegative = 20_000
+    keep_checkpoints: Positive = 2
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of samples, while training and at the end."""
+
+    every: NonNegative = 0
+    samples: Positive = 10_000
+    metrics: list[str] | None = None  # null: all that the data set offers
+    batch_norm: Literal["running", "batch"] = "running"  # statistics that pictures and scores are made with
+
+
+@dataclass(frozen=True)
+class Wandb:
+    """Weights & Biases. auto is online with a key and a reachable server, else offline."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    project: str = "gan_lab"
+    entity: str | None = None
+    group: str | None = None  # null: the sweep, or the experiment
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """What is written while training, and how often, in images."""
+
+    log_every: Positive = 2_000
+    samples_every: NonNegative = 10_000
+    samples: Positive = 64  # pictures in a grid
+    wandb: Wandb = Wandb()
+
+
+SECTIONS: dict[str, type] = {"trainer": Trainer, "evaluation": Evaluation, "tracking": Tracking}
+
+# What a config's hash leaves out: where a run lies, how it is watched, on what it runs, and how long.
+UNHASHED = ("run_dir", "sweep_dir", "sweep_name", "resume", "tracking", "hydra")
+UNHASHED_TRAINER = ("device", "images")
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Sixteen hex digits of everything in a resolved config that decides what is trained."""
+    kept = {name: value for name, value in config.items() if name not in (*UNHASHED, "experiment")}
+    kept["trainer"] = {name: value for name, value in config["trainer"].items() if name not in UNHASHED_TRAINER}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def publish() -> None:
+    """Make parts, sections and experiments known to Hydra. Raises ValueError for an experiment that is not data."""
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    registry.publish()
+    store = ConfigStore.instance()
+    sections = {name: registry.schema(section, f"section__{section.__name__}") for name, section in SECTIONS.items()}
+    store.store(name="schema", node=sections, provider="gan_lab.config")
+    store.store(group="experiment", name="none", node={}, package="_global_", provider="gan_lab")
+    for path in sorted(EXPERIMENTS.glob("*.yaml")):
+        check_data(path)
+        node = OmegaConf.load(path)
+        store.store(group="experiment", name=path.stem, node=node, package="_global_", provider="gan_lab")
+    OmegaConf.register_new_resolver("gan_lab.job", job_name, replace=True)
+
+
+def job_name(overrides: Iterable[str]) -> str:
+    """A sweep job's folder: a hash of its sorted overrides, less those that do not change what is trained."""
+    kept = sorted(override for override in overrides if not unhashed(override.partition("=")[0].lstrip("+")))
+    return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:12]
+
+
+def unhashed(key: str) -> bool:
+    """Whether a key says only where a run lies, how it is watched or on what it runs."""
+    return key.split(".")[0] in UNHASHED or key == "trainer.device"
+
+
+def options(group: str, folders: Iterable[Path] = ()) -> list[str]:
+    """Every name that a group takes: registered parts, experiments, and the presets of these folders and ours."""
+    registry.load()
+    names = set(GROUPS[group].classes) if group in GROUPS else {"none"}
+    if group == "experiment":
+        names |= {path.stem for path in EXPERIMENTS.glob("*.yaml")}
+    for folder in (CONF, *folders):
+        names |= {path.stem for path in (folder / group).glob("*.yaml")}
+    return sorted(names)
+
+
+def groups() -> list[str]:
+    return ["experiment", *GROUPS]
+
+
+# -- YAML is data ------------------------------------------------------------------------------------------------------
+
+HYDRA_KEYS = ("mode", "sweeper", "launcher")  # what an experiment may say to Hydra
+
+
+def check_data(path: Path) -> None:
+    """Raise ValueError where a YAML could make Hydra import or call something, or cannot be read."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    refuse_targets(content, str(path))
+    if isinstance(content, dict):
+        keys = content.get("hydra")
+        if keys is not None and not (isinstance(keys, dict) and set(keys) <= set(HYDRA_KEYS)):
+            raise ValueError(f"{path}: under hydra, a file may set {', '.join(HYDRA_KEYS)} only")
+        for default in _defaults(content):
+            group = default.removeprefix("override").strip().lstrip("/")
+            if group.startswith("hydra") and group.split("/")[-1] not in HYDRA_KEYS:
+                raise ValueError(f"{path}: the defaults may choose hydra's sweeper and launcher only, not {group}")
+
+
+def _defaults(content: dict[str, Any]) -> Iterator[str]:
+    for default in content.get("defaults") or ():
+        yield from map(str, default if isinstance(default, dict) else [default])
+
+
+def refuse_targets(content: Any, where: str) -> None:
+    """Raise ValueError for `_target_` anywhere: parts are chosen by their registered names."""
+    if isinstance(content, dict):
+        if "_target_" in content:
+            raise ValueError(f"{where} holds _target_; parts are chosen by name (gan-lab list), never imported by a config")
+        for name, value in content.items():
+            refuse_targets(value, f"{where}: {name}" if ": " not in where else f"{where}.{name}")
+    elif isinstance(content, list):
+        for value in content:
+            refuse_targets(value, where)

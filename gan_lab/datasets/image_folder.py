@@ -1,0 +1,91 @@
+"""A folder of pictures: cropped, resized and decoded once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from gan_lab.datasets.store import Rows, Store, cached, content_key, height_width
+from gan_lab.registry import Positive, datasets
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+MAX_PIXELS = 64_000_000  # a larger picture is a mistake or an attack
+CHUNK = 256  # pictures decoded between two writes
+
+
+@datasets.register("image_folder")
+class ImageFolder:
+    """Every picture under `path`: the largest centered crop of the wanted shape, then one antialiased resize.
+
+    Sub-folders are searched. A picture that cannot be read whole is skipped, named and counted. Raises ValueError for a
+    folder that is missing, or holds no picture.
+    """
+
+    num_classes = None
+
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        image_size: Positive | tuple[Positive, Positive] = 64,
+        image_channels: Literal["1", "3"] = "3",
+    ) -> None:
+        if path is None:
+            raise ValueError("dataset=image_folder needs dataset.path=FOLDER")
+        self.path, self.size, self.channels = Path(path).expanduser(), height_width(image_size), int(image_channels)
+        self.sample_shape = (self.channels, *self.size)
+        if not self.path.is_dir():
+            raise ValueError(f"dataset.path={path}: there is no such folder")
+        self.files = sorted(file for file in self.path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        if not self.files:
+            raise ValueError(f"dataset.path={path}: no picture in it; these are read: {' '.join(sorted(SUFFIXES))}")
+
+    def load(self, split: str = "train") -> Store:
+        """All pictures, uint8 [N, H, W, C], from a cache that is keyed by the files' content."""
+        with ThreadPoolExecutor() as pool:
+            digests = list(pool.map(_digest, self.files))
+        names = [file.relative_to(self.path).as_posix() for file in self.files]
+        key = content_key(list(zip(names, digests, strict=True)), self.size, self.channels, 1)
+        return cached("image_folder", key, self._rows)
+
+    def _rows(self, skipped: dict[str, str]) -> Rows:
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(self.files), CHUNK):
+                files = self.files[start : start + CHUNK]
+                if images := list(self._readable(files, pool.map(self._decode, files), skipped)):
+                    yield {"sample": np.stack(images)}
+
+    def _readable(self, files: list[Path], decoded: Any, skipped: dict[str, str]) -> Iterator[np.ndarray]:
+        for file, image in zip(files, decoded, strict=True):
+            if isinstance(image, str):
+                skipped[file.relative_to(self.path).as_posix()] = image
+            else:
+                yield image
+
+    def _decode(self, file: Path) -> np.ndarray | str:
+        """One picture as uint8 [H, W, C], or why it cannot be read."""
+        from PIL import Image, ImageOps
+
+        try:
+            with Image.open(file) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    return f"{image.width} x {image.height} pixels are too many"
+                image.load()  # only this finds a truncated file
+                upright = ImageOps.exif_transpose(image)
+                height, width = self.size
+                fitted = ImageOps.fit(
+                    upright.convert("L" if self.channels == 1 else "RGB"), (width, height), Image.Resampling.LANCZOS
+                )
+        except Exception as error:  # decoders raise whatever they like
+            return str(error) or type(error).__name__
+        return np.asarray(fitted, dtype=np.uint8).reshape(height, width, self.channels)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,0 +1,51 @@
+"""Mixtures of Gaussians in the plane: the toy on which mode collapse is seen with the naked eye."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gan_lab.datasets.store import Store
+from gan_lab.metrics.mixture import high_quality, modes
+from gan_lab.registry import Positive, Rate, datasets
+
+
+@datasets.register("mixture")
+class Mixture:
+    """8 Gaussians on a ring of radius 2, or 25 on a 5 x 5 grid of spacing 1, equally likely, isotropic.
+
+    The layouts of VEEGAN (Srivastava et al. 2017, arXiv 1705.07761, section 5.1), at one common scale. Metrics in
+    closed form: `modes` and `high_quality`. Classes are the modes.
+    """
+
+    sample_shape = (2,)
+
+    def __init__(
+        self, *, layout: Literal["ring", "grid"] = "ring", std: Rate = 0.05, samples: Positive = 100_000
+    ) -> None:
+        if layout == "ring":
+            angles = torch.arange(8, dtype=torch.float64) * (2 * math.pi / 8)
+            self.centers = 2 * torch.stack([angles.cos(), angles.sin()], dim=1)
+        else:
+            line = torch.arange(-2, 3, dtype=torch.float64)
+            self.centers = torch.cartesian_prod(line, line)
+        self.layout, self.std, self.samples = layout, std, samples
+        self.num_classes = len(self.centers)
+
+    @property
+    def metrics(self) -> Mapping[str, Callable[[Tensor], float]]:
+        return {
+            "modes": lambda samples: modes(samples, self.centers, self.std),
+            "high_quality": lambda samples: high_quality(samples, self.centers, self.std),
+        }
+
+    def load(self, split: str = "train") -> Store:
+        """Points [N, 2] and the modes they came from; the same ones in every run, other ones for split "test"."""
+        random = torch.Generator().manual_seed({"train": 0, "test": 1}[split])
+        label = torch.randint(len(self.centers), (self.samples,), generator=random)
+        noise = torch.randn(self.samples, 2, generator=random, dtype=torch.float64)
+        return Store({"sample": (self.centers[label] + self.std * noise).float(), "label": label})

@@ -1,0 +1,180 @@
+"""The data path: decode once into one contiguous uint8 NHWC store, then batches are an index and a scaling.
+
+A store is kept in a cache folder, `$GAN_LAB_CACHE` or `~/.cache/gan_lab`, under a key of its content, and is mapped
+from the disk where it is larger than a share of the machine's memory. Nothing is decoded in the training loop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+from torch.nn import functional
+
+MEMORY_SHARE = 0.25  # of the machine's memory: a larger store is mapped from the disk instead of read
+Rows = Iterator[Mapping[str, np.ndarray]]  # chunks of columns: {"sample": uint8 [n, H, W, C], "label": int64 [n]}
+
+
+class Store:
+    """Columns by name: `sample` (uint8 [N, H, W, C], or float32 [N, 2] for points) and, with labels, `label` [N]."""
+
+    def __init__(self, columns: Mapping[str, Tensor], skipped: Mapping[str, str] | None = None) -> None:
+        self.columns = dict(columns)
+        self.skipped = dict(skipped or {})  # sources that could not be read -> why
+
+    def __len__(self) -> int:
+        return len(self.columns["sample"])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.columns
+
+    def fetch(self, name: str, indices: Tensor, device: torch.device | str = "cpu") -> Tensor:
+        """Rows of a column on a device; images as float [B, C, H, W] in [-1, 1], channels last in memory."""
+        rows = self.columns[name].index_select(0, indices).to(device, non_blocking=True)
+        return scale(rows) if rows.dtype == torch.uint8 else rows
+
+
+def scale(images: Tensor) -> Tensor:
+    """uint8 [B, H, W, C] to float [B, C, H, W] in [-1, 1]."""
+    return images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def unscale(images: Tensor) -> Tensor:
+    """float [B, C, H, W] in [-1, 1] to uint8 [B, H, W, C], rounded and clipped: the inverse of `scale`."""
+    return images.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def resize(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 [N, H, W, C] to another (height, width): bilinear, antialiased where it shrinks."""
+    if images.shape[1:3] == size:
+        return images
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    resized = functional.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
+    return resized.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def height_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    return (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)  # type: ignore[return-value]
+
+
+# -- the cache ---------------------------------------------------------------------------------------------------------
+
+
+def cache_folder() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("GAN_LAB_CACHE") or Path(home) / "gan_lab")
+
+
+def content_key(*parts: object) -> str:
+    """Twelve hex digits of everything that decides what a store holds."""
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:12]
+
+
+def cached(name: str, key: str, rows: Callable[[dict[str, str]], Rows]) -> Store:
+    """The store of that name and key, made from `rows` where the cache has none that is whole.
+
+    `rows` gets a mapping in which it notes the sources that it had to skip. Two processes build it once. Where the
+    cache folder cannot be written, the store is built in memory, with a warning. Raises ValueError where no row comes.
+    """
+    folder = cache_folder() / f"{name}-{key}"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if (store := _open(folder)) is not None:
+            return store
+        with FileLock(folder.with_suffix(".lock")):
+            if (store := _open(folder)) is not None:
+                return store
+            _write(folder, rows)
+    except OSError as error:
+        warnings.warn(f"cannot cache data in {folder.parent} ({error}); set GAN_LAB_CACHE", stacklevel=2)
+        return _in_memory(rows)
+    store = _open(folder)
+    assert store is not None
+    return store
+
+
+def _write(folder: Path, rows: Callable[[dict[str, str]], Rows]) -> None:
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        skipped: dict[str, str] = {}
+        columns: dict[str, dict[str, Any]] = {}
+        with _Files(temporary) as files:
+            for chunk in rows(skipped):
+                for name, values in chunk.items():
+                    column = columns.setdefault(name, {"dtype": str(values.dtype), "shape": [0, *values.shape[1:]]})
+                    column["shape"][0] += len(values)
+                    files[name].write(np.ascontiguousarray(values).data)
+        _refuse_empty(columns, skipped)
+        (temporary / "store.json").write_text(json.dumps({"columns": columns, "skipped": skipped}))
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+class _Files(dict[str, Any]):
+    """Binary files by column name, opened when first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def __missing__(self, name: str) -> Any:
+        self[name] = (self.folder / f"{name}.bin").open("wb")
+        return self[name]
+
+    def __enter__(self) -> _Files:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self.values():
+            file.close()
+
+
+def _open(folder: Path) -> Store | None:
+    """A whole store, or None: one that was cut or half deleted is made again."""
+    try:
+        about = json.loads((folder / "store.json").read_text())
+        columns = {name: _column(folder / f"{name}.bin", **column) for name, column in about["columns"].items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Store(columns, about["skipped"])
+
+
+def _column(path: Path, dtype: str, shape: list[int]) -> Tensor:
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if path.stat().st_size != size:
+        raise ValueError(f"{path} is cut")
+    if size > MEMORY_SHARE * _memory():
+        return torch.from_numpy(np.memmap(path, dtype, mode="c", shape=tuple(shape)))
+    return torch.from_numpy(np.fromfile(path, dtype).reshape(shape))
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _in_memory(rows: Callable[[dict[str, str]], Rows]) -> Store:
+    skipped: dict[str, str] = {}
+    chunks = list(rows(skipped))
+    _refuse_empty(chunks, skipped)
+    columns = {name: torch.from_numpy(np.concatenate([chunk[name] for chunk in chunks])) for name in chunks[0]}
+    return Store(columns, skipped)
+
+
+def _refuse_empty(columns: object, skipped: Mapping[str, str]) -> None:
+    if not columns:
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:3])
+        raise ValueError(f"no picture could be read{f' ({reasons})' if reasons else ''}")

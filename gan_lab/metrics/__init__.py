@@ -1,0 +1,1 @@
+"""Measures of samples; every number with its provenance."""

@@ -1,0 +1,144 @@
+"""The command line's overrides, checked before Hydra sees them: it writes folders before any of our code runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gan_lab.config import check_data, groups, options, unhashed
+from gan_lab.registry import GROUPS, unknown
+
+SECRET_WORDS = {"apikey", "token", "secret", "password", "passwd", "credential", "credentials"}
+SECRET_KEYS = {"key", "api_key", "access_key", "private_key"}  # whole last parts: `key_dim` is fine
+FLAGS_WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
+PASSIVE_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--version")
+
+
+@dataclass
+class Arguments:
+    """What stands behind `gan-lab train`: Hydra's flags, overrides, and the folders of the user's own presets."""
+
+    flags: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+
+    @property
+    def multirun(self) -> bool:
+        return any(flag in ("-m", "--multirun") for flag in self.flags)
+
+    @property
+    def passive(self) -> bool:
+        """Whether Hydra only shows something."""
+        return any(flag.partition("=")[0] in PASSIVE_FLAGS for flag in self.flags)
+
+    @property
+    def all_overrides(self) -> list[str]:
+        """With the preset folders, as Hydra's search path."""
+        places = ",".join(f"'file://{folder.absolute()}'" for folder in self.folders)
+        return [*self.overrides, *([f"hydra.searchpath=[{places}]"] if places else [])]
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """Split and check. Raises ValueError with the remedy for everything that could only go wrong later."""
+    arguments = Arguments()
+    words = iter(argv)
+    for word in words:
+        name, _, value = word.partition("=")
+        if name in FLAGS_WITH_VALUE and not value:
+            value = next(words, "")
+            word = f"{name}={value}"
+        if name in ("--config-name", "-cn", "--config-path", "-cp"):
+            raise ValueError(f"{name}: gan-lab has one config; your own presets go into a folder, --config-dir DIR")
+        if name in ("--config-dir", "-cd"):
+            arguments.folders.append(_preset_folder(value))
+        elif name == "hydra.searchpath":
+            arguments.folders += [_preset_folder(p.removeprefix("file://")) for p in re.findall(r"[^\[\],'\"]+", value)]
+        elif word.startswith("-"):
+            # "--cfg=job" is one word here and two to Hydra's short spelling
+            arguments.flags += [word] if name.startswith("--") else [name, value] if value else [word]
+        else:
+            arguments.overrides.append(_long_form(word))
+    for override in arguments.overrides:
+        _check(override, arguments.folders)
+    return arguments
+
+
+def _preset_folder(value: str) -> Path:
+    """A folder of YAML presets, `<group>/<name>.yaml`. Raises ValueError where one is no data, or its name is taken."""
+    folder = Path(value)
+    if not value or not folder.is_dir():
+        raise ValueError(f"--config-dir {value}: there is no such folder")
+    for path in [*folder.rglob("*.yaml"), *folder.rglob("*.yml")]:
+        check_data(path)
+        group = path.parent.relative_to(folder).as_posix()
+        if group in groups() and path.stem in options(group):
+            raise ValueError(f"{path}: {group}={path.stem} is taken; give the preset a name of its own")
+    return folder
+
+
+def _long_form(override: str) -> str:
+    """`optimizer.generator=sgd` is short for the group's own spelling, `optimizer/generator=sgd`."""
+    key, equals, value = override.partition("=")
+    group = key.replace(".", "/")
+    return f"{group}{equals}{value}" if equals and "/" in group and group in GROUPS else override
+
+
+def _check(override: str, folders: Sequence[Path]) -> None:
+    key, equals, value = override.partition("=")
+    plain = key.lstrip("+~").partition("@")[0]
+    parts = re.split(r"[./]", plain)
+    homes = {group.split("/")[0] for group in groups()}
+    if "_target_" in override:
+        raise ValueError(f"{override}: parts are chosen by name (gan-lab list); no config may hold _target_")
+    if not equals and not key.startswith("~"):
+        raise ValueError(f"{override}: expected key=value, as in generator=dcgan; see gan-lab train --help")
+    if SECRET_WORDS & set(re.split(r"[_-]", parts[-1].lower())) or parts[-1].lower() in SECRET_KEYS:
+        raise ValueError(
+            f"{key}=...: this looks like a secret, and overrides are written to disk; pass it in the environment "
+            "(W&B reads WANDB_API_KEY, or run `wandb login`)"
+        )
+    if parts[:2] == ["hydra", "callbacks"]:
+        raise ValueError(f"{key}: Hydra's callbacks can run anything and are not taken")
+    if parts[0] in homes and key[0] in "+~":
+        raise ValueError(f"{override}: {key[0]} would slip past the checks of {parts[0]}; write it without")
+    if plain in groups():
+        _check_choice(plain, value, folders)
+    elif plain in homes:
+        inner = ", ".join(f"{group}=..." for group in groups() if group.startswith(f"{plain}/"))
+        raise ValueError(f"{override}: a value stands where parts belong; choose {inner}")
+    elif parts[-1] == "name" and (group := "/".join(parts[:-1])) in groups():
+        raise ValueError(f"{override}: a part is chosen as a whole, {group}={value}")
+
+
+def _check_choice(group: str, value: str, folders: Iterable[Path]) -> None:
+    known = options(group, folders)
+    listed = group in GROUPS and GROUPS[group].listed
+    for choice in _split(value):
+        inner = choice.strip()
+        if inner.startswith("["):
+            if not listed:
+                raise ValueError(f"{group}={value}: it takes one name, or several without brackets to sweep over")
+            names = [name.strip() for name in inner.strip("[]").split(",") if name.strip()]
+        elif listed:
+            raise ValueError(f"{group}={value}: it takes a list, as in '{group}=[{inner}]', swept as '{group}=[],[{inner}]'")
+        else:
+            names = [inner]
+        for name in names:
+            if name.strip("'\"") not in known:
+                raise unknown(group, name, known)
+
+
+def _split(value: str) -> list[str]:
+    """The values of a sweep, `a,b` or `choice(a,b)`, with commas in brackets left alone."""
+    inside = re.fullmatch(r"choice\((.*)\)", value.strip())
+    return re.findall(r"\[[^\]]*\]|[^,]+", inside[1] if inside else value) or [""]
+
+
+def check_sweep(overrides: Sequence[str]) -> None:
+    """Raise ValueError where a sweep runs over something that does not change what is trained."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if unhashed(key) and key not in ("experiment",) and not key.startswith("hydra") and len(_split(value)) > 1:
+            raise ValueError(f"{override}: all values would train the same and share one folder; sweep something else")

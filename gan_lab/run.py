@@ -1,0 +1,348 @@
+"""One run's life in its directory: start or go on, train, save, look, score, and an ending that is always written."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+import warnings
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from gan_lab import __version__
+from gan_lab.config import config_hash
+from gan_lab.core import checkpoint
+from gan_lab.core.hooks import Diverged, Do, Log
+from gan_lab.core.loop import Game, train
+from gan_lab.metrics.scores import choose_metrics, inference, score
+from gan_lab.tracking import Tracker, pictures
+from gan_lab.tracking.console import Console, terminal
+from gan_lab.tracking.run_directory import RunDirectory
+from gan_lab.tracking.wandb import WandbTracker, decide_mode
+from gan_lab.train import Assembly, assemble, describe, resolved, state_bytes
+
+PICTURE_SEED = 0  # every run's grids show the same latents, so that they can be compared
+SELECTION_SEED, FINAL_SEED = 1, 2  # a score that may have chosen a checkpoint is not the one that is reported
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
+class Signals:
+    """SIGINT and SIGTERM ask the run to save and stop at the step's end; a second SIGINT stops it at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        self.received = number
+
+
+def preflight(config: DictConfig, path: Path) -> None:
+    """Everything that can be wrong, found before anything is written. Raises ValueError."""
+    assembly = assemble(config)
+    directory = RunDirectory(path)
+    _check(directory, assembly, config)
+    if directory.locked():
+        raise ValueError(f"run_dir={path} is in use: another process trains there")
+    decide_mode(assembly.tracking.wandb.mode)
+
+
+def _check(directory: RunDirectory, assembly: Assembly, config: DictConfig) -> None:
+    directory.check(config_hash(resolved(config)), config.resume)
+    if directory.summary:
+        before = yaml.safe_load((directory.path / "config.yaml").read_text())["trainer"]["images"]
+        if before != assembly.trainer.images and assembly.about["depends_on_duration"]:
+            raise ValueError(
+                f"run_dir={directory.path} was planned for {before:,} images, and "
+                f"schedule/learning_rate={config.schedule.learning_rate.name} depends on that: repeat "
+                f"trainer.images={before}, or give another run_dir"
+            )
+    parent = next(p for p in (directory.path, *directory.path.absolute().parents) if p.exists())
+    needed, free = (assembly.trainer.keep_checkpoints + 1) * state_bytes(assembly), shutil.disk_usage(parent).free
+    if free < needed:
+        raise ValueError(
+            f"run_dir={directory.path}: its disk has {free / 1e6:,.1f} MB free, and "
+            f"{assembly.trainer.keep_checkpoints} checkpoints and one being written take {needed / 1e6:,.1f} MB"
+        )
+
+
+def _finished(directory: RunDirectory, config: DictConfig) -> bool:
+    summary = directory.summary
+    same = summary.get("config_hash") == config_hash(resolved(config))
+    done = summary.get("status") == "finished" and summary["images"] >= config.trainer.images
+    return same and done and config.resume == "auto"
+
+
+def run(config: DictConfig, path: Path, *, experiment: str, sweep: str | None = None) -> int:
+    """Train what the config says in the directory, or go on there. Returns the exit code; never raises.
+
+    0 finished, 1 failed or diverged, 2 could not start, 130 or 143 interrupted and saved. Whatever the parts do,
+    raising or exiting, stays in this run.
+    """
+    directory = RunDirectory(path)
+    claimed = False
+    try:
+        if _finished(directory, config):
+            terminal().print(f"already finished: {path}", markup=False)
+            return 0
+        assembly = assemble(config)
+        _check(directory, assembly, config)
+        directory.lock()
+        claimed = True
+        return _Life(config, assembly, directory, experiment, sweep).live()
+    except ValueError as error:
+        return _could_not_start(directory, config, str(error))
+    except OSError as error:
+        return _could_not_start(directory, config, f"{error.strerror or error}: {error.filename or path}")
+    except BaseException as error:  # a part's own trouble while it was built
+        traceback.print_exc()
+        return _could_not_start(directory, config, f"{type(error).__name__}: {error}", code=1)
+    finally:
+        if claimed:
+            directory.release()
+
+
+def _could_not_start(directory: RunDirectory, config: DictConfig, message: str, code: int = 2) -> int:
+    print(f"gan-lab: {message}", file=sys.stderr)
+    if directory.path.is_dir() and not directory.summary:  # a sweep's job: its table tells why
+        try:
+            directory.update_summary(
+                status="failed", error=message, config_hash=config_hash(resolved(config)), images=0, step=0,
+                seconds=0.0, metrics={},
+            )  # fmt: skip
+        except (OSError, ValueError):
+            pass
+    return code
+
+
+class _Life:
+    """The stages of a run that has its directory."""
+
+    def __init__(
+        self, config: DictConfig, assembly: Assembly, directory: RunDirectory, experiment: str, sweep: str | None
+    ) -> None:
+        self.config, self.assembly, self.directory = config, assembly, directory
+        self.experiment, self.sweep = experiment, sweep
+        self.game, self.trainer = assembly.game, assembly.trainer
+        self.metrics = choose_metrics(assembly.dataset, assembly.evaluation.metrics)
+        self.trackers: list[Tracker] = [directory]
+        self.seconds_before, self.clock = 0.0, time.monotonic()
+        self.picture: Path | None = None
+        self.wandb: WandbTracker | None = None
+
+    # -- start -------------------------------------------------------------------------------------------------------
+
+    def live(self) -> int:
+        with Signals() as signals:
+            try:
+                self._begin()
+                self._train(signals)
+                if signals.received and self.game.images < self.trainer.images:
+                    return self._end("interrupted", f"signal {signals.received}", 128 + signals.received)
+                return self._end("finished", None, 0)
+            except KeyboardInterrupt:
+                return self._end("interrupted", "a second interrupt: not saved", 130)
+            except Diverged as error:
+                return self._end("diverged", str(error), 1)
+            except OSError as error:
+                if error.errno in DISK_TROUBLE:
+                    reason = f"{error.strerror or error}: free some space and repeat the command to go on"
+                    return self._end("failed", reason, 2)
+                return self._fail(error)
+            except BaseException as error:
+                return self._fail(error)
+
+    def _begin(self) -> None:
+        state = checkpoint.load_newest(self.directory.checkpoints)
+        if state is not None:
+            self.game.load_state_dict(state["game"])
+            self.seconds_before = state["seconds"]
+            if state["about"]["threads"] != self.assembly.about["threads"]:
+                warnings.warn(
+                    f"this run was saved with {state['about']['threads']} threads and goes on with "
+                    f"{self.assembly.about['threads']}: sums may differ in the last bits",
+                    stacklevel=2,
+                )
+        self.directory.cut_back(self.game.images)
+        config = resolved(self.config, experiment=self.experiment, run_dir=str(self.directory.path))
+        self.directory.write_config(OmegaConf.to_yaml(OmegaConf.create(config)))
+        self.directory.update_summary(
+            status="running", error=None, config_hash=config_hash(config), metrics={}, **self._counters()
+        )
+        lines = [f"{self.experiment}: {self.directory.path}", *describe(self.config, self.assembly)]
+        if state is not None:
+            lines.append(f"goes on from {self.game.images:,} images")
+        self._track(config, lines)
+        self._add_hooks()
+
+    def _track(self, config: dict[str, Any], lines: list[str]) -> None:
+        settings = self.assembly.tracking.wandb
+        mode, why = decide_mode(settings.mode)
+        if mode != "disabled":
+            parts = [config[part]["name"] for part in ("generator", "discriminator", "loss", "dataset")]
+            self.wandb = WandbTracker(
+                settings,
+                mode,
+                self.directory.path,
+                config | {"gan_lab": __version__},
+                name=f"{parts[0]}-{parts[2]}-{self.trainer.seed}-{self.directory.path.name[:8]}"
+                if self.sweep
+                else f"{self.experiment}-{self.directory.path.name}",
+                group=settings.group or self.sweep or self.experiment,
+                job_type="sweep" if self.sweep else "train",
+                tags=(*settings.tags, self.experiment),
+                best={f"evaluation/{name}": "max" for name in self.metrics},
+            )
+            self.trackers.append(self.wandb)
+            lines.append(f"W&B {mode}{f': {why}' if why else ''}")
+            self.directory.update_summary(wandb=self.wandb.link)
+        self.console = Console(self.trainer.images, self.game.images, lines)
+        self.trackers.append(self.console)
+
+    def _add_hooks(self) -> None:
+        tracking, evaluation = self.assembly.tracking, self.assembly.evaluation
+        periods = (tracking.samples_every, evaluation.every if self.metrics else 0, self.trainer.checkpoint_every)
+        self.log = Log(tracking.log_every, self._record, also=periods)
+        self.game.add(self.log)
+        actions = (self._look, lambda game: self._score(SELECTION_SEED, selection=True), self._save)
+        for period, action in zip(periods, actions, strict=True):
+            self.game.add(Do(period, action))
+
+    # -- while it trains ---------------------------------------------------------------------------------------------
+
+    def _train(self, signals: Signals) -> None:
+        train(self.game, self.trainer.images, lambda: signals.received is not None)
+        finished = self.game.images >= self.trainer.images
+        if finished:
+            self.log.flush(self.game)
+        self._save(self.game)
+        if finished:
+            self._look(self.game)
+            self.directory.update_summary(metrics=self._score(FINAL_SEED, selection=False))
+
+    def _counters(self) -> dict[str, Any]:
+        return {"images": self.game.images, "step": self.game.step, "seconds": round(self._seconds(), 3)}
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self.clock
+
+    def _record(self, record: dict[str, Any]) -> None:
+        rates = {
+            f"learning_rate/{player}": optimizer.param_groups[0]["lr"]
+            for player, optimizer in self.game.optimizers.items()
+        }
+        for tracker in self.trackers:
+            tracker.record(record | self._counters() | rates)
+        self.directory.update_summary(**self._counters())
+
+    def _save(self, game: Game) -> None:
+        state = {
+            "images": game.images,
+            "seconds": self._seconds(),
+            "game": game.state_dict(),
+            "about": self.assembly.about,
+        }
+        checkpoint.save(state, self.directory.checkpoints, keep=self.trainer.keep_checkpoints)
+
+    def _samples(self, num: int, seed: int) -> torch.Tensor:
+        with inference(self.assembly.sampled_nets, self.assembly.evaluation.batch_norm) as nets:
+            samples: torch.Tensor = self.game.task.sample(nets, num, seed)
+        return samples
+
+    def _look(self, game: Game) -> None:
+        points = len(self.assembly.dataset.sample_shape) == 1
+        samples = self._samples(1000 if points else self.assembly.tracking.samples, PICTURE_SEED)
+        self.picture = self.directory.samples / f"{game.images}.png"
+        pictures.save(samples, self.picture, self.assembly.data.columns["sample"][:2000] if points else None)
+        for tracker in self.trackers:
+            tracker.picture(self.picture, game.images)
+
+    def _score(self, seed: int, *, selection: bool) -> dict[str, dict[str, Any]]:
+        if not self.metrics:
+            return {}
+        scores = score(
+            self.metrics,
+            self._samples(self.assembly.evaluation.samples, seed),
+            images=self.game.images,
+            noise_seed=seed,
+            selection=selection,
+            weights=self.assembly.weights,
+            batch_norm=self.assembly.evaluation.batch_norm,
+        )
+        record = self._counters() | {f"evaluation/{name}": entry["value"] for name, entry in scores.items()}
+        if selection:
+            for tracker in self.trackers:
+                tracker.record(record)
+        return scores
+
+    # -- end ---------------------------------------------------------------------------------------------------------
+
+    def _fail(self, error: BaseException) -> int:
+        traceback.print_exc()
+        what = "exited" if isinstance(error, SystemExit) else type(error).__name__
+        return self._end("failed", f"{what}: {error}", 1)
+
+    def _end(self, status: str, error: str | None, code: int) -> int:
+        try:
+            self.directory.update_summary(status=status, error=error, **self._counters())
+        except OSError as trouble:  # the disk that failed the run may refuse this, too
+            error = f"{error or status}; the summary could not be written: {trouble.strerror}"
+            code = code or 2
+        for tracker in self.trackers:
+            tracker.finish(self.directory.summary)
+        if error:
+            print(f"gan-lab: {status}: {error}", file=sys.stderr)
+        if hasattr(self, "console"):
+            for line in self._last_words(status):
+                self.console.say(line)
+        return code
+
+    def _last_words(self, status: str) -> list[str]:
+        summary, path = self.directory.summary, self.directory.path
+        speed = f", {summary['images_per_second']:,.0f} images/s" if summary.get("images_per_second") else ""
+        lines = [f"{status}: {summary['images']:,} images in {summary['seconds']:,.1f} s{speed}"]
+        if scores := summary.get("metrics"):
+            lines.append("scores    " + "  ".join(f"{name} {entry['value']:.4g}" for name, entry in scores.items()))
+        if self.picture:
+            lines.append(f"pictures  {self.picture}")
+        if self.wandb and self.wandb.mode == "offline":
+            lines.append(f"W&B       wandb sync {summary['wandb']}")
+        elif self.wandb and summary.get("wandb"):
+            lines.append(f"W&B       {summary['wandb']}")
+        if status == "interrupted":
+            lines.append("go on     repeat the command" + ("" if self.sweep else f" with run_dir={path}"))
+        elif status == "finished":
+            lines.append(f"next      gan-lab sample {path} --num 64 --out samples.png")
+        return lines
+
+
+
+def run_job(config: DictConfig, sweep: str | None = None) -> int:
+    """`run` for the job that Hydra has made a folder for."""
+    from hydra.core.hydra_config import HydraConfig
+
+    job = HydraConfig.get().runtime
+    path, here = Path(job.output_dir), Path.cwd()
+    path = path.relative_to(here) if path.is_relative_to(here) else path
+    return run(config, path, experiment=job.choices.get("experiment", "none"), sweep=sweep)

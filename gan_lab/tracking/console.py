@@ -1,0 +1,73 @@
+"""What a person sees while a run trains: a live line in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console as Terminal
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gan_lab.tracking.run_directory import SPEED
+
+PLAIN_SECONDS = 20.0  # between two lines without a terminal
+
+
+def terminal() -> Terminal:
+    return Terminal(highlight=False, soft_wrap=True)
+
+
+class Console:
+    """Progress with rate, time left and last losses, then where the pictures are and what to type next."""
+
+    def __init__(self, total: int, done: int, description: list[str]) -> None:
+        self.terminal = terminal()
+        self.total, self._printed, self._progress = total, time.monotonic(), None
+        for line in description:
+            self.terminal.print(line, markup=False)
+        if self.terminal.is_terminal:
+            columns = (
+                BarColumn(bar_width=24),
+                TextColumn("{task.completed:,.0f} of {task.total:,.0f} images"),
+                TextColumn("{task.fields[speed]:>5,.0f}/s"),
+                TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+                TextColumn("{task.fields[losses]}", style="dim"),
+            )
+            self._progress: Progress | None = Progress(*columns, console=self.terminal, refresh_per_second=4)
+            self._task = self._progress.add_task("", total=total, completed=done, speed=0.0, losses="")
+            self._progress.start()
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        if SPEED not in record:  # scores
+            scores = {name: value for name, value in record.items() if name.startswith("evaluation/")}
+            if scores:
+                text = "  ".join(f"{name.removeprefix('evaluation/')} {_short(value)}" for name, value in scores.items())
+                self.say(f"  {record['images']:,} images: {text}")
+            return
+        losses = "  ".join(
+            f"{name.split('/')[0][0].upper()} {_short(value)}"
+            for name, value in record.items()
+            if name in ("discriminator/adversarial", "generator/adversarial")
+        )
+        images, speed = record["images"], record[SPEED]
+        if self._progress:
+            self._progress.update(self._task, completed=images, speed=speed, losses=losses)
+        elif time.monotonic() - self._printed > PLAIN_SECONDS or images >= self.total:
+            self._printed = time.monotonic()
+            left = max(self.total - images, 0) / speed if speed else 0.0
+            self.say(f"  {images:,} of {self.total:,} images  {speed:,.0f}/s  {left:,.0f} s left  {losses}")
+
+    def picture(self, path: Path, images: int) -> None: ...
+
+    def say(self, line: str) -> None:
+        self.terminal.print(line, markup=False)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        if self._progress:
+            self._progress.stop()
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, (int, float)) else "-"

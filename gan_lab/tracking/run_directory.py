@@ -1,0 +1,135 @@
+"""A run's directory: what it is, what it did, and how it ended, in files that a program or a person can read."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+# What a run that was killed before its summary may have left; anything else in a folder is somebody's.
+OURS = {".hydra", ".lock", "config.yaml", "summary.json", "metrics.jsonl", "checkpoints", "samples", "wandb"}
+SPEED = "performance/images_per_second"
+
+
+class RunDirectory:
+    """`config.yaml`, `metrics.jsonl`, `summary.json`, `samples/` and `checkpoints/` under one path."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.metrics_file, self.summary_file = self.path / "metrics.jsonl", self.path / "summary.json"
+        self.checkpoints, self.samples = self.path / "checkpoints", self.path / "samples"
+        self.summary: dict[str, Any] = _read_json(self.summary_file)
+        self.speeds: list[float] = []
+        self._lock = FileLock(self.path / ".lock")
+
+    # -- before anything is written ----------------------------------------------------------------------------------
+
+    def check(self, config_hash: str, resume: str) -> None:
+        """Raise ValueError where this run may not write here. Writes nothing."""
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"run_dir={self.path} is a file; give a folder")
+        parent = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise ValueError(f"run_dir={self.path} cannot be written: {parent} is read-only for this user")
+        if not self.path.exists():
+            return
+        if strange := sorted({path.name for path in self.path.iterdir()} - OURS):
+            raise ValueError(f"run_dir={self.path} holds files that are no run's ({', '.join(strange[:3])}); give another folder")
+        if not self.summary:
+            return
+        if self.summary.get("config_hash") != config_hash:
+            raise ValueError(
+                f"run_dir={self.path} holds a run of another config ({self.path / 'config.yaml'}); "
+                "give another run_dir, or repeat that run's settings to continue it"
+            )
+        if resume == "never":
+            raise ValueError(f"run_dir={self.path} holds a run, and resume=never; give another run_dir or resume=auto")
+
+    def lock(self) -> None:
+        """Claim the directory until `release`. Raises ValueError while another process has it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise ValueError(f"run_dir={self.path} is in use: another process trains there") from None
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def locked(self) -> bool:
+        """Whether a living process trains here: `running` in the summary without it means killed."""
+        if not self._lock.is_locked and not (self.path / ".lock").exists():
+            return False
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    # -- while it runs -----------------------------------------------------------------------------------------------
+
+    def write_config(self, text: str) -> None:
+        _write_atomically(self.path / "config.yaml", text)
+
+    def cut_back(self, images: int) -> None:
+        """Forget records of a later time than the checkpoint that the run continues from; half lines, too."""
+        if not self.metrics_file.exists():
+            return
+        kept = [record for record in self.read_metrics() if record["images"] <= images]
+        self.speeds = [record[SPEED] for record in kept if record.get(SPEED)]
+        _write_atomically(self.metrics_file, "".join(json.dumps(record) + "\n" for record in kept))
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Every whole record."""
+        records = []
+        for line in self.metrics_file.read_text().splitlines() if self.metrics_file.exists() else ():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict) and "images" in record:
+                records.append(record)
+        return records
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        if record.get(SPEED):
+            self.speeds.append(record[SPEED])
+        with self.metrics_file.open("a") as file:
+            file.write(json.dumps({name: _finite(value) for name, value in record.items()}) + "\n")
+
+    def picture(self, path: Path, images: int) -> None: ...
+
+    def update_summary(self, **values: Any) -> None:
+        self.summary |= values
+        speed = statistics.median(self.speeds) if self.speeds else 0.0
+        self.summary["images_per_second"] = round(speed, 2)
+        _write_atomically(self.summary_file, json.dumps(self.summary, indent=1, default=str) + "\n")
+
+    def finish(self, summary: Mapping[str, Any]) -> None: ...
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,198 @@
+"""The one assembly: a config becomes parts, parts become a task, a task becomes a game."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from gan_lab import registry
+from gan_lab.config import SECTIONS, Evaluation, Tracking, Trainer, refuse_targets
+from gan_lab.core.forward_pass import key
+from gan_lab.core.hooks import EMA, LearningRate
+from gan_lab.core.loop import Game
+from gan_lab.core.runtime import Runtime, choose_device
+from gan_lab.datasets.store import Store
+from gan_lab.metrics.scores import choose_metrics
+
+
+@dataclass
+class Assembly:
+    """Everything that a run consists of, built and fitting together."""
+
+    trainer: Trainer
+    evaluation: Evaluation
+    tracking: Tracking
+    dataset: Any
+    data: Store
+    game: Game
+    ema: EMA | None
+    about: dict[str, Any]  # what a checkpoint must say besides its state: enough to sample without data
+
+    @property
+    def sampled_nets(self) -> nn.ModuleDict:
+        """The networks that pictures and scores are made with."""
+        return self.ema.average if self.ema else self.game.nets
+
+    @property
+    def weights(self) -> str:
+        return f"ema {self.trainer.ema}" if self.ema else "last"
+
+
+def sections(config: DictConfig) -> tuple[Trainer, Evaluation, Tracking]:
+    """The stable sections, checked. Raises ValueError with the range or the choices of a value that is not allowed."""
+    trainer, evaluation, tracking = (registry.read(cls, config[name], name) for name, cls in SECTIONS.items())
+    if trainer.ema == 1:
+        raise ValueError("trainer.ema=1.0: an average that never moves; use a decay below 1, such as 0.999")
+    return trainer, evaluation, tracking
+
+
+def check_parts(config: DictConfig) -> None:
+    """Raise ValueError where some part's name or arguments are wrong. Builds nothing."""
+    refuse_targets(OmegaConf.to_container(config), "the config")
+    if config.resume not in ("auto", "never"):
+        raise registry.unknown("resume", config.resume, ("auto", "never"))
+    sections(config)
+    for group, kind in registry.GROUPS.items():
+        if kind.listed:
+            for name, part in (config.get(group) or {}).items():
+                kind.arguments(part, f"{group}/{name}")
+        else:
+            kind.arguments(OmegaConf.select(config, group.replace("/", ".")), group)
+
+
+@functools.lru_cache(maxsize=2)
+def _load_data(dataset: str) -> tuple[Any, Store]:
+    """A data set and its training store, shared by the jobs of a sweep that run in one process."""
+    built = registry.datasets.build(OmegaConf.create(json.loads(dataset)))
+    return built, built.load("train")
+
+
+def load_data(config: DictConfig) -> tuple[Any, Store]:
+    return _load_data(json.dumps(OmegaConf.to_container(config.dataset, resolve=True, enum_to_str=True), sort_keys=True))
+
+
+def build_task(config: DictConfig, sample_shape: tuple[int, ...], num_classes: int | None, seed: int) -> Any:
+    """The task with its networks, initialized on the CPU from the seed. Needs no data."""
+    values: dict[str, Any] = {"sample_shape": sample_shape, "num_classes": num_classes}
+    if len(sample_shape) == 3:
+        channels, height, width = sample_shape
+        values |= {"image_channels": channels, "image_size": height if height == width else (height, width)}
+
+    def make(kind: registry.Registry, **changes: Any) -> nn.Module:
+        net: nn.Module = kind.build(config[kind.groups[0]], **{**values, **changes})
+        return net
+
+    torch.manual_seed(key(seed, "initialization"))
+    return registry.tasks.build(
+        config.task,
+        make_generator=functools.partial(make, registry.generators),
+        make_discriminator=functools.partial(make, registry.discriminators),
+        augment=registry.augmentations.build(config.augment),
+        **values,
+    )
+
+
+def assemble(config: DictConfig) -> Assembly:
+    """Build everything that a config names. Raises ValueError for what does not exist or does not fit together."""
+    check_parts(config)
+    trainer, evaluation, tracking = sections(config)
+    runtime = Runtime(
+        choose_device(trainer.device),
+        trainer.precision,
+        channels_last=trainer.channels_last,
+        compile=trainer.compile,
+        deterministic=trainer.deterministic,
+    )
+    dataset, data = load_data(config)
+    choose_metrics(dataset, evaluation.metrics)
+    task = build_task(config, tuple(dataset.sample_shape), dataset.num_classes, trainer.seed)
+    runtime.place(task.nets)
+    loss = registry.losses.build(config.loss)
+    regularizers = {
+        name: registry.regularizers.build(part, f"regularizer/{name}")
+        for name, part in (config.get("regularizer") or {}).items()
+    }
+    phases = task.phases(loss, regularizers)
+    optimizers = {player: _optimizer(config, player, names, task.nets) for player, names in task.players.items()}
+    schedule = registry.schedules.build(config.schedule.learning_rate, total_images=trainer.images)
+    game = Game(
+        task,
+        phases,
+        optimizers,
+        data,
+        runtime=runtime,
+        batch_size=trainer.batch_size,
+        micro_batches=trainer.micro_batches,
+        seed=trainer.seed,
+        reuse_fakes=trainer.reuse_fakes,
+        hooks=[LearningRate(optimizers, schedule)],
+    )
+    ema = None
+    if trainer.ema:
+        ema = EMA(nn.ModuleDict({name: task.nets[name] for name in task.averaged}), trainer.ema)
+        game.add(ema)
+    about = {
+        "sample_shape": list(dataset.sample_shape),
+        "num_classes": dataset.num_classes,
+        "total_images": trainer.images,
+        "depends_on_duration": schedule.depends_on_duration,
+        "plugins": registry.plugins(),
+        "threads": torch.get_num_threads(),
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    }
+    return Assembly(trainer, evaluation, tracking, dataset, data, game, ema, about)
+
+
+def _optimizer(config: DictConfig, player: str, names: tuple[str, ...], nets: nn.ModuleDict) -> torch.optim.Optimizer:
+    group = f"optimizer/{player}"
+    if player not in config.optimizer:
+        raise ValueError(f"the task's player {player} has no {group}; there are: {', '.join(config.optimizer)}")
+    parameters = [parameter for name in names for parameter in nets[name].parameters()]
+    optimizer: torch.optim.Optimizer = registry.optimizers.build(config.optimizer[player], group, parameters=parameters)
+    return optimizer
+
+
+def describe(config: DictConfig, assembly: Assembly) -> list[str]:
+    """Two lines for a person: what plays against what, on which data, where."""
+    game, trainer = assembly.game, assembly.trainer
+    nets = "  ".join(
+        f"{name} {config[name].name if name in config else type(net).__name__} "
+        f"({sum(p.numel() for p in net.parameters()):,} parameters)"
+        for name, net in game.nets.items()
+    )
+    regularizers = "".join(f" + {name}" for name in config.get("regularizer") or {})
+    shape = " x ".join(map(str, assembly.dataset.sample_shape))
+    threads = f", {torch.get_num_threads()} threads" if game.runtime.device.type == "cpu" else ""
+    lines = [
+        f"{nets}  loss {config.loss.name}{regularizers}",
+        f"data {config.dataset.name} ({len(assembly.data):,} of {shape})  {trainer.images:,} images in batches of "
+        f"{trainer.batch_size}  on {game.runtime.device}{threads}, {trainer.precision}",
+    ]
+    if skipped := assembly.data.skipped:
+        lines.append(f"skipped {len(skipped):,} pictures that cannot be read:")
+        lines += [f"  {name}: {why}" for name, why in list(skipped.items())[:5]]
+        lines += [f"  and {len(skipped) - 5:,} more"] if len(skipped) > 5 else []
+    return lines
+
+
+def resolved(config: DictConfig, **changes: Any) -> dict[str, Any]:
+    """The config as plain types, interpolations resolved."""
+    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True, enum_to_str=True)
+    assert isinstance(container, dict)
+    return {str(name): value for name, value in container.items()} | changes
+
+
+def state_bytes(assembly: Assembly) -> int:
+    """About how many bytes a checkpoint will take: weights, two Adam moments each, and the average."""
+    numbers = sum(p.numel() for p in assembly.game.nets.parameters()) * 3
+    numbers += sum(p.numel() for p in assembly.ema.average.parameters()) if assembly.ema else 0
+    return math.ceil(numbers * 4 * 1.05) + 100_000
+
