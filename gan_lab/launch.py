@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gan_lab import config as gan_lab_config
 from gan_lab.config import CONF, job_name
 from gan_lab.overrides import Arguments, check_sweep, parse
-from gan_lab.registry import unknown
+from gan_lab.registry import unknown_key
 
 
 def launch(argv: Sequence[str]) -> int:
@@ -181,7 +181,7 @@ def _explain(error: Exception, overrides: Sequence[str]) -> ValueError:
         known = known[part]
     if not OmegaConf.is_dict(known):
         return ValueError(f"{key}: {'.'.join(path)} is a value and has nothing inside")
-    return unknown(".".join([*path, "*"]), last, [str(name) for name in known if name != "name"])
+    return unknown_key(".".join(path), last, [str(name) for name in known if name != "name"])
 
 
 def _one_line(error: BaseException) -> str:
@@ -192,5 +192,5 @@ def _one_line(error: BaseException) -> str:
             line = line.strip()
             if line and not line.startswith(("full_key", "object_type", "reference_type", "To append", "Set the env")):
                 lines.append(line)
-    return "; ".join(dict.fromkeys(lines))
+    return re.sub(r"^Error merging override (.+?); ", r"\1: ", "; ".join(dict.fromkeys(lines)))
 

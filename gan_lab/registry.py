@@ -37,7 +37,8 @@ class Bounds:
     open: bool = False  # whether `least` itself is excluded
 
     def __contains__(self, value: float) -> bool:
-        return (value > self.least if self.open else value >= self.least) and value <= self.most
+        inside = (value > self.least if self.open else value >= self.least) and value <= self.most
+        return inside and math.isfinite(value)
 
     def __str__(self) -> str:
         low = f"{'more than' if self.open else 'at least'} {self.least:g}"
@@ -46,8 +47,8 @@ class Bounds:
 
 Positive = Annotated[int, Bounds(1)]
 NonNegative = Annotated[int, Bounds(0)]
-Rate = Annotated[float, Bounds(0, open=True, most=1e9)]
-Weight = Annotated[float, Bounds(0, most=1e9)]
+Rate = Annotated[float, Bounds(0, open=True)]
+Weight = Annotated[float, Bounds(0)]
 Share = Annotated[float, Bounds(0, 1)]
 
 SIMPLE = (int, float, bool, str, bytes)
@@ -55,11 +56,20 @@ _nodes: dict[str, type] = {}  # a node's class name -> the node; see __getattr__
 
 
 def unknown(what: str, name: object, choices: Iterable[str]) -> ValueError:
-    """The error for a name that nobody registered: the nearest ones first, then all."""
+    """The error for a choice that does not exist: the nearest ones first, then all."""
+    return ValueError(f"{what}={name}: there is no such choice. {_nearest(name, choices)}")
+
+
+def unknown_key(where: str, name: str, keys: Iterable[str]) -> ValueError:
+    """The error for a key that a part or a section does not have."""
+    return ValueError(f"{where or 'the config'} has no key {name}. {_nearest(name, keys)}")
+
+
+def _nearest(name: object, choices: Iterable[str]) -> str:
     names = sorted(choices)
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return ValueError(f"{what}={name}: there is no such choice.{hint} Choose from: {', '.join(names)}")
+    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    return f"{hint}Choose from: {', '.join(names) or '(nothing)'}"
 
 
 # -- signatures as schemas ---------------------------------------------------------------------------------------------
@@ -200,7 +210,7 @@ def _arguments(cls: Callable[..., Any], node: type, config: Any, where: str) -> 
     fields = {field.name for field in dataclasses.fields(node)}
     for name in config:
         if name not in fields:
-            raise unknown(where, name, fields - {"name"})
+            raise unknown_key(where, name, fields - {"name"})
     try:
         typed = OmegaConf.merge(OmegaConf.structured(node), config)
         values = OmegaConf.to_container(

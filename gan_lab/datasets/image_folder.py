@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 
 from gan_lab.datasets.store import Rows, Store, cached, content_key, height_width
-from gan_lab.registry import Positive, datasets
+from gan_lab.registry import Bounds, Positive, datasets
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 MAX_PIXELS = 64_000_000  # a larger picture is a mistake or an attack
@@ -33,11 +33,13 @@ class ImageFolder:
         *,
         path: str | None = None,
         image_size: Positive | tuple[Positive, Positive] = 64,
-        image_channels: Literal["1", "3"] = "3",
+        image_channels: Annotated[int, Bounds(1, 3)] = 3,
     ) -> None:
         if path is None:
             raise ValueError("dataset=image_folder needs dataset.path=FOLDER")
-        self.path, self.size, self.channels = Path(path).expanduser(), height_width(image_size), int(image_channels)
+        if image_channels == 2:
+            raise ValueError("dataset.image_channels=2: choose 1, grey, or 3, colour")
+        self.path, self.size, self.channels = Path(path).expanduser(), height_width(image_size), image_channels
         self.sample_shape = (self.channels, *self.size)
         if not self.path.is_dir():
             raise ValueError(f"dataset.path={path}: there is no such folder")

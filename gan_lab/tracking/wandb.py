@@ -111,7 +111,7 @@ class WandbTracker:
     @property
     def link(self) -> str | None:
         """The run's page, or its offline folder."""
-        return self.run and (self.run.url or str(Path(self.run.dir).parent))
+        return self.run and (self.run.url if self.mode == "online" else str(Path(self.run.dir).parent))
 
     def record(self, record: Mapping[str, Any]) -> None:
         self._guard(lambda: self.run and self.run.log(dict(record)))
