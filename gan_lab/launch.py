@@ -64,12 +64,10 @@ def _sweep(arguments: Arguments, composed: DictConfig) -> int:
     experiments = next((o.partition("=")[2] for o in arguments.overrides if o.startswith("experiment=")), None)
     experiment = (experiments or composed.hydra.runtime.choices.experiment).replace(",", "+")
     own = [override for override in arguments.overrides if not override.startswith("hydra")]
-    name = composed.sweep_name or f"{experiment}-{job_name(own)[:8]}"
-    folder = Path(composed.sweep_dir or f"sweeps/{name}")
+    folder = Path(composed.sweep_dir or f"sweeps/{composed.sweep_name or f'{experiment}-{job_name(own)[:8]}'}")
     flags = [flag for flag in arguments.flags if flag not in ("-m", "--multirun")]
     start = time.time()
-    more = [f"sweep_name={_quote(name)}", f"sweep_dir={_quote(folder)}"]
-    code = _hydra(["-m", *flags, *arguments.all_overrides, *more], job)
+    code = _hydra(["-m", *flags, *arguments.all_overrides, f"hydra.sweep.dir={_quote(folder)}"], job)
     jobs = table.jobs_since(folder, start)
     failed = table.report(jobs, time.time() - start) if jobs else 0
     return code or int(failed > 0)

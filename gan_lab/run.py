@@ -324,6 +324,8 @@ class _Life:
         lines = [f"{status}: {summary['images']:,} images in {summary['seconds']:,.1f} s{speed}"]
         if scores := summary.get("metrics"):
             lines.append("scores    " + "  ".join(f"{name} {entry['value']:.4g}" for name, entry in scores.items()))
+        if self.sweep:
+            return lines  # the table says the rest
         if self.picture:
             lines.append(f"pictures  {self.picture}")
         if self.wandb and self.wandb.mode == "offline":
@@ -331,7 +333,7 @@ class _Life:
         elif self.wandb and summary.get("wandb"):
             lines.append(f"W&B       {summary['wandb']}")
         if status == "interrupted":
-            lines.append("go on     repeat the command" + ("" if self.sweep else f" with run_dir={path}"))
+            lines.append(f"go on     repeat the command with run_dir={path}")
         elif status == "finished":
             lines.append(f"next      gan-lab sample {path} --num 64 --out samples.png")
         return lines

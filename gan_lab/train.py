@@ -146,7 +146,7 @@ def assemble(config: DictConfig) -> Assembly:
         "depends_on_duration": schedule.depends_on_duration,
         "plugins": registry.plugins(),
         "threads": torch.get_num_threads(),
-        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
     }
     return Assembly(trainer, evaluation, tracking, dataset, data, game, ema, about)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -25,7 +26,9 @@ def save(state: Mapping[str, Any], folder: Path, *, keep: int = 2) -> Path:
 
     A temporary directory is filled and synced, then renamed: a kill at any moment leaves the older checkpoints alone.
     Of the older ones the newest `keep - 1` stay. Raises OSError where the disk refuses; nothing is left behind then.
+    Raises TypeError for what a safe load would refuse, before anything is written.
     """
+    _check_plain(state, "state")
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"{state['images']:012d}"
     temporary = folder / f".saving-{os.getpid()}"
@@ -63,7 +66,7 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
     for path in found:
         try:
             return load(path)
-        except (OSError, ValueError, KeyError, RuntimeError, EOFError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             warnings.warn(f"checkpoint {path} is damaged and passed over: {error}", stacklevel=2)
     if found:
         raise DamagedCheckpoints(f"every checkpoint in {folder} is damaged; move the folder away to start again")
@@ -80,6 +83,21 @@ def load(path: Path) -> dict[str, Any]:
         raise ValueError("state.pt does not match its manifest")
     state: dict[str, Any] = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
     return state
+
+
+PLAIN = (bool, int, float, str, bytes, type(None), torch.Tensor)
+
+
+def _check_plain(value: Any, where: str) -> None:
+    """A part with, say, a numpy number in its state would save well and never load again."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_plain(inner, f"{where}[{name!r}]")
+    elif type(value) in (list, tuple, set):
+        for inner in value:
+            _check_plain(inner, where)
+    elif type(value) not in (*PLAIN, torch.nn.Parameter, torch.Size, torch.dtype, torch.device):
+        raise TypeError(f"{where} holds a {type(value).__name__}; a checkpoint takes plain types and tensors only")
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -64,15 +64,13 @@ class LearningRate(Hook):
 
     def __init__(self, optimizers: Mapping[str, torch.optim.Optimizer], schedule: Schedule) -> None:
         self.schedule = schedule
-        self._groups = [(group, group["lr"]) for optimizer in optimizers.values() for group in optimizer.param_groups]
-        self._factor: float | None = None
+        self._base = {player: [group["lr"] for group in o.param_groups] for player, o in optimizers.items()}
 
     def before_step(self, game: Game) -> None:
         factor = self.schedule(game.images)
-        if factor != self._factor:
-            for group, base in self._groups:
-                group["lr"] = base * factor
-            self._factor = factor
+        for player, base in self._base.items():  # loading a state replaces an optimizer's groups: keep none of them
+            for group, rate in zip(game.optimizers[player].param_groups, base, strict=True):
+                group["lr"] = rate * factor
 
 
 class Diverged(RuntimeError):

@@ -48,7 +48,7 @@ class Store:
 
 def scale(images: Tensor) -> Tensor:
     """uint8 [B, H, W, C] to float [B, C, H, W] in [-1, 1]."""
-    return images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+    return images.permute(0, 3, 1, 2).to(torch.get_default_dtype()).div_(127.5).sub_(1)
 
 
 def unscale(images: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ class MLPGenerator(nn.Module):
     """
 
     def __init__(
-        self, sample_shape: tuple[int, ...], *, latent_dim: Positive = 64, width: Positive = 128, depth: Positive = 3
+        self, sample_shape: tuple[int, ...], *, latent_dim: Positive = 16, width: Positive = 128, depth: Positive = 3
     ) -> None:
         super().__init__()
         self.latent_dim, self.sample_shape = latent_dim, tuple(sample_shape)

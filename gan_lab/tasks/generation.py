@@ -63,10 +63,11 @@ class GenerationPass(ForwardPass):
         return self.fake_output.logits
 
     def judge(self, sample: Tensor, label: Tensor | None, stream: str) -> DiscriminatorOutput:
-        """The discriminator on augmented samples, with logits in full precision."""
+        """The discriminator on augmented samples, with logits in at least single precision."""
         output = self.net("discriminator")(self.task.augment(self, sample, stream), label)
         output = output if isinstance(output, DiscriminatorOutput) else DiscriminatorOutput(output)
-        return output._replace(logits=output.logits.float())
+        low = output.logits.dtype in (torch.bfloat16, torch.float16)
+        return output._replace(logits=output.logits.float()) if low else output
 
     def observe(self) -> Mapping[str, Tensor]:
         """D's mean logits and its accuracies, where this phase trains it on both."""

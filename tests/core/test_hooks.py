@@ -1,0 +1,108 @@
+"""Averages, schedules, periods and logs."""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import Any
+
+import pytest
+import torch
+
+from gan_lab.core.hooks import EMA, Diverged, Do, LearningRate, Log
+from gan_lab.core.loop import Game, train
+from gan_lab.core.types import Phase
+from gan_lab.schedules import Constant, Cosine
+from tests.core.toys import FunctionTerm, ToyTask, equal, make_game, networks, two_phases
+
+
+def test_the_average_ramps_up_and_copies_buffers() -> None:
+    game = make_game(ToyTask(networks(norm=True)), ema=0.6)
+    (average,) = (hook for hook in game.hooks if isinstance(hook, EMA))
+    expected = [p.detach().clone() for p in game.nets.parameters()]
+    for step in range(1, 13):
+        train(game, 8 * step)
+        decay = min(0.6, (1 + step) / (10 + step))
+        expected = [decay * e + (1 - decay) * p.detach() for e, p in zip(expected, game.nets.parameters(), strict=True)]
+    torch.testing.assert_close(list(average.average.parameters()), expected)
+    assert equal(dict(average.average.named_buffers()), dict(game.nets.named_buffers()))
+    assert not any(p.requires_grad for p in average.average.parameters())
+
+
+@pytest.mark.parametrize("decay", [-0.1, 0.0, 1.0, 2.0])
+def test_an_average_that_cannot_work_is_refused(decay: float) -> None:
+    with pytest.raises(ValueError, match=r"trainer\.ema"):
+        EMA(networks(), decay)
+
+
+def test_the_schedule_multiplies_each_players_own_rate() -> None:
+    game = make_game()
+    game.optimizers["generator"].param_groups[0]["lr"] = 0.4  # before the hook looks: the base rate
+    game.hooks.insert(0, LearningRate(game.optimizers, Cosine(80, final=0.1)))
+    train(game, 48)  # the last step began at 40 images: half way, the factor is (1 + final) / 2
+    rates = [game.optimizers[player].param_groups[0]["lr"] for player in ("generator", "discriminator")]
+    assert rates == pytest.approx([0.4 * 0.55, 0.01 * 0.55])
+
+
+def test_schedules_have_their_ends_where_they_say() -> None:
+    cosine = Cosine(1000, final=0.2)
+    assert [cosine(0), cosine(500), cosine(1000), cosine(5000)] == pytest.approx([1, 0.6, 0.2, 0.2])
+    assert cosine.depends_on_duration
+    fixed = Cosine(1000, images=100)
+    assert fixed(100) == pytest.approx(0)
+    assert not fixed.depends_on_duration
+    assert Constant()(10**9) == 1
+
+
+def test_a_period_fires_once_whenever_it_has_passed() -> None:
+    fired: list[int] = []
+    game = make_game(hooks=[Do(20, lambda game: fired.append(game.images)), Do(0, lambda game: fired.append(-1))])
+    train(game, 88)
+    assert fired == [24, 40, 64, 80]
+
+
+def test_a_record_holds_the_means_since_the_last_one() -> None:
+    records: list[dict[str, Any]] = []
+    logged, watched = make_game(hooks=[Log(16, records.append)]), make_game()
+    losses: list[float] = []
+
+    class Watch(Do):
+        def after_play(self, game: Game, phase: Phase, values: Any) -> None:
+            if phase.name == "generator":
+                losses.append(values["adversarial"][0].item())
+
+    watched.add(Watch(0, lambda game: None))
+    for game in (logged, watched):
+        train(game, 48)
+    assert [record["images"] for record in records] == [16, 32, 48]
+    means = [sum(losses[i : i + 2]) / 2 for i in (0, 2, 4)]
+    assert [record["generator/adversarial"] for record in records] == pytest.approx(means)
+    assert {"discriminator/gradient_norm", "performance/images_per_second", "step"} <= records[0].keys()
+    assert not any("skipped" in name for name in records[0])
+
+
+def test_time_between_windows_is_not_training() -> None:
+    records: list[dict[str, Any]] = []
+    game = make_game(hooks=[Log(1000, records.append, also=(40,)), Do(40, lambda game: time.sleep(0.5))])
+    train(game, 160)
+    assert len(records) == 4
+    assert all(record["performance/images_per_second"] > 40 / 0.4 for record in records)
+
+
+def test_a_window_without_a_finite_gradient_is_divergence() -> None:
+    bad = FunctionTerm(lambda f: f.fake_logits * float("inf"))
+    records: list[dict[str, Any]] = []
+    game = make_game(phases=[*two_phases(), Phase("bad", "generator", {"bad": bad})], hooks=[Log(16, records.append)])
+    with pytest.raises(Diverged, match="no finite gradient in bad"):
+        train(game, 100)
+    assert records[0]["bad/skipped"] == 1
+    assert game.images == 16
+
+
+def test_a_hook_with_state_is_saved_under_its_name() -> None:
+    game = make_game(ema=0.9)
+    assert "hook/EMA" in game.state_dict()["parts"]
+    average = copy.deepcopy(game.state_dict()["parts"]["hook/EMA"])
+    train(game, 16)
+    assert not equal(average, game.state_dict()["parts"]["hook/EMA"])
+    assert torch.is_tensor(next(iter(average.values())))

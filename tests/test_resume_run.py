@@ -1,0 +1,180 @@
+"""Whole runs that are stopped: by SIGKILL at random moments, by signals, by more images."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gan_lab.cli import main
+from gan_lab.core import checkpoint
+from tests.core.toys import equal
+
+RUN = [
+    "experiment=ring", "trainer.images=48000", "trainer.batch_size=48", "trainer.checkpoint_every=4800",
+    "tracking.log_every=4800", "tracking.samples_every=0", "evaluation.every=9600", "evaluation.samples=500",
+    "generator.width=16", "discriminator.width=16", "tracking.wandb.mode=disabled",
+]  # fmt: skip
+
+
+def start(folder: Path, *more: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "gan_lab", "train", *RUN, f"run_dir={folder}", *more]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder.parent)
+
+
+def saved(folder: Path) -> list[Path]:
+    return sorted((folder / "checkpoints").glob("[0-9]*"))
+
+
+def wait_for(folder: Path, process: subprocess.Popen[bytes], checkpoints: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(saved(folder)) < checkpoints and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def final(folder: Path) -> Any:
+    state = checkpoint.load(saved(folder)[-1])
+    return state["game"]
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    timed = ("seconds", "performance/images_per_second")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in record.items() if name not in timed} for record in lines]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert start(folder).wait() == 0
+    return folder
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_a_run_ends_in_the_same_bits(uninterrupted: Path, tmp_path: Path) -> None:
+    """`GAN_LAB_KILLS` says how many kills (3): the command is repeated after each, and at last left alone."""
+    folder, random_ = tmp_path / "run", random.Random(0)
+    kills = int(os.environ.get("GAN_LAB_KILLS", "3"))
+    done = 0
+    while done < kills:
+        before = saved(folder)[-1:]
+        process = start(folder)
+        deadline = time.monotonic() + 60
+        while saved(folder)[-1:] == before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(random_.uniform(0, 0.4))
+        if process.poll() is not None:  # it ended first: start over, the kill must strike a living run
+            assert process.returncode == 0
+            folder = tmp_path / f"run{done}"
+            continue
+        process.kill()
+        process.wait()
+        done += 1
+        assert json.loads((folder / "summary.json").read_text())["status"] == "running"
+    assert start(folder).wait() == 0
+    assert equal(final(folder), final(uninterrupted))
+    assert records(folder) == records(uninterrupted)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["metrics"] == json.loads((uninterrupted / "summary.json").read_text())["metrics"]
+    assert summary["status"] == "finished"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_at_the_steps_end(number: int, code: int, uninterrupted: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = start(folder)
+    wait_for(folder, process, 1)
+    process.send_signal(number)
+    assert process.wait(30) == code
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "interrupted"
+    assert int(saved(folder)[-1].name) == summary["images"] > 0
+    assert start(folder).wait() == 0
+    assert equal(final(folder), final(uninterrupted))
+
+
+def quick(workdir: Path, *words: str) -> int:
+    return main(["train", *RUN, "run_dir=run", "schedule/learning_rate=constant", *words])
+
+
+def test_more_images_continue_and_a_finished_run_is_left_alone(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert quick(workdir, "trainer.images=480") == 0
+    summary = (workdir / "run/summary.json").read_bytes()
+    assert quick(workdir, "trainer.images=480") == 0
+    assert "already finished: run" in capsys.readouterr().out
+    assert (workdir / "run/summary.json").read_bytes() == summary
+    assert quick(workdir, "trainer.images=960") == 0
+    assert "goes on from 480 images" in capsys.readouterr().out
+    continued = final(workdir / "run")
+    assert main(["train", *RUN, "run_dir=other", "schedule/learning_rate=constant", "trainer.images=960"]) == 0
+    assert equal(continued, final(workdir / "other"))
+
+
+def test_the_run_directory_holds_what_it_promises(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert quick(workdir, "trainer.images=960", "tracking.log_every=480", "trainer.checkpoint_every=480") == 0
+    run = workdir / "run"
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary.keys() >= {
+        "status", "error", "config_hash", "images", "step", "seconds", "images_per_second", "metrics"
+    }  # fmt: skip
+    assert (summary["status"], summary["error"], summary["images"], summary["step"]) == ("finished", None, 960, 20)
+    assert summary["metrics"]["modes"].keys() >= {"value", "samples", "noise_seed", "selection", "weights", "batch_norm"}
+    assert summary["metrics"]["modes"]["selection"] is False
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["images"] for line in lines] == [480, 960]
+    wanted = ["adversarial", "real_logits", "fake_logits", "real_accuracy", "fake_accuracy", "gradient_norm"]
+    assert lines[0].keys() >= {"images", "step", "seconds", "generator/adversarial", "generator/gradient_norm"}
+    assert lines[0].keys() >= {f"discriminator/{name}" for name in wanted}
+    assert (run / "samples/960.png").read_bytes()[:4] == b"\x89PNG"
+    assert [path.name for path in saved(run)] == ["000000000480", "000000000960"]
+    said = capsys.readouterr().out
+    assert "pictures  run/samples/960.png" in said
+    assert "next      gan-lab sample run" in said
+
+
+def test_samples_come_from_the_directory_alone(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import numpy as np
+
+    assert quick(workdir, "trainer.images=480") == 0
+    before = {path: path.read_bytes() for path in (workdir / "run").rglob("*") if path.is_file()}
+    for out in ("a.npz", "b.npz"):
+        assert main(["sample", "run", "--num", "10", "--seed", "3", "--out", out]) == 0
+    assert main(["sample", "run", "--num", "100", "--seed", "3", "--out", "more.npz"]) == 0
+    assert main(["sample", "run", "--num", "10", "--seed", "4", "--out", "other.npz"]) == 0
+    a, b, more, other = (np.load(f"{name}.npz")["points"] for name in ("a", "b", "more", "other"))
+    assert a.shape == (10, 2)
+    assert np.array_equal(a, b)
+    assert np.allclose(a, more[:10], atol=1e-6)
+    assert not np.allclose(a, other)
+    assert main(["sample", "run"]) == 0
+    assert Path("samples.png").read_bytes()[:4] == b"\x89PNG"
+    assert before == {path: path.read_bytes() for path in (workdir / "run").rglob("*") if path.is_file()}
+
+
+def test_pictures_are_written_as_grid_array_and_folder(workdir: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    import tests.toy_data  # noqa: F401
+
+    words = ["experiment=none", "dataset=toy_pictures", "generator.width=4", "discriminator.width=4"]
+    assert main(["train", *words, "trainer.images=64", "run_dir=run", "tracking.wandb.mode=disabled"]) == 0
+    for out in ("grid.png", "images.npz", "folder"):
+        assert main(["sample", "run", "--num", "9", "--out", out]) == 0
+    images = np.load("images.npz")["images"]
+    assert (images.shape, images.dtype) == ((9, 32, 32, 1), np.uint8)
+    files = sorted(Path("folder").iterdir())
+    assert [file.name for file in files] == [f"{i:06d}.png" for i in range(9)]
+    assert np.array_equal(np.asarray(Image.open(files[4])), images[4, :, :, 0])
+    grid = np.asarray(Image.open("grid.png"))
+    assert grid.shape == (3 * 34 + 2, 3 * 34 + 2)
+    assert np.array_equal(grid[36:68, 36:68], images[4, :, :, 0])
