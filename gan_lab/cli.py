@@ -17,7 +17,7 @@ gan-lab: any generator against any discriminator under any loss, on any data
   gan-lab train [-m] [key=value ...]     train one run, or with -m sweep over every list of values
   gan-lab list [KIND]                    what there is: generators, losses, datasets, experiments, ...
   gan-lab sample RUN [--num N --seed S --out FILE]
-                                         pictures from a trained run: a .png grid, an .npz, or a folder
+                                         pictures of a trained run: a .png grid, an .npz, or a folder
 
   gan-lab COMMAND --help says more. Examples:
     gan-lab train                                                the default: DCGAN on 4,000 real digits
@@ -28,7 +28,7 @@ gan-lab: any generator against any discriminator under any loss, on any data
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command. Returns the exit code: 0 done, 1 a run failed, 2 wrong usage, 130 and 143 interrupted and saved."""
+    """Run a command. Returns 0 done, 1 a run failed, 2 wrong usage, 130 and 143 interrupted and saved."""
     words = list(sys.argv[1:] if argv is None else argv)
     commands = {"train": train, "list": list_parts, "sample": sample}
     if words[:1] in (["--version"], ["-V"]):
@@ -85,7 +85,7 @@ def list_parts(argv: Sequence[str]) -> int:
         for name, group in groups.items():
             print(name, *(f"  {option}" for option in config.options(group)), sep="\n")
         return 0
-    by_any_name = {name: group for name, group in groups.items()} | {group: group for group in groups.values()}
+    by_any_name = groups | {group: group for group in groups.values()}
     if kind not in by_any_name:
         raise unknown("list", kind, groups)
     print(*config.options(by_any_name[kind]), sep="\n")
@@ -97,7 +97,7 @@ def sample(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="gan-lab sample", description="Pictures from a trained run.")
     parser.add_argument("run", metavar="RUN", type=Path, help="a run directory")
     parser.add_argument("--num", type=int, default=64, help="how many (64)")
-    parser.add_argument("--seed", type=int, default=0, help="of the latents; a seed gives the same pictures anywhere (0)")
+    parser.add_argument("--seed", type=int, default=0, help="a seed gives the same pictures anywhere (0)")
     parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu (auto)")
     parser.add_argument(
         "--out", type=Path, default=Path("samples.png"), metavar="FILE",

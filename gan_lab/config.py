@@ -158,7 +158,7 @@ def refuse_targets(content: Any, where: str) -> None:
     """Raise ValueError for `_target_` anywhere: parts are chosen by their registered names."""
     if isinstance(content, dict):
         if "_target_" in content:
-            raise ValueError(f"{where} holds _target_; parts are chosen by name (gan-lab list), never imported by a config")
+            raise ValueError(f"{where} holds _target_; parts are chosen by name (gan-lab list), no config imports code")
         for name, value in content.items():
             refuse_targets(value, f"{where}: {name}" if ": " not in where else f"{where}.{name}")
     elif isinstance(content, list):

@@ -34,7 +34,7 @@ def launch(argv: Sequence[str]) -> int:
     parsed = _parse(arguments.all_overrides)
     sweeps = [override for override in parsed if override.is_sweep_override()]
     composed = _compose([_first_value(override) for override in parsed])
-    if arguments.multirun or composed.hydra.mode is not None and composed.hydra.mode.name == "MULTIRUN":
+    if arguments.multirun or getattr(composed.hydra.mode, "name", None) == "MULTIRUN":
         _check_each_value(parsed, composed)
         return _sweep(arguments, composed)
     if sweeps:
@@ -111,7 +111,8 @@ def _first_value(override: Override) -> str:
     if not override.is_sweep_override():
         return str(override.input_line)
     if not override.is_discrete_sweep():  # an interval, for samplers that take it
-        return f"{override.get_key_element()}={override.value().start}"
+        interval: Any = override.value()
+        return f"{override.get_key_element()}={interval.start}"
     return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
 
 
@@ -191,4 +192,3 @@ def _one_line(error: BaseException) -> str:
             if line and not line.startswith(("full_key", "object_type", "reference_type", "To append", "Set the env")):
                 lines.append(line)
     return re.sub(r"^Error merging override (.+?); ", r"\1: ", "; ".join(dict.fromkeys(lines)))
-

@@ -16,7 +16,7 @@ from gan_lab.registry import losses
 
 @losses.register("minimax")
 class Minimax:
-    """The two-player minimax game (Goodfellow et al. 2014, arXiv 1406.2661, eq. 1), as binary cross-entropy with logits.
+    """The minimax game (Goodfellow et al. 2014, arXiv 1406.2661, eq. 1), as binary cross-entropy with logits.
 
     D minimizes -log D(x) - log(1 - D(G(z))); G minimizes log(1 - D(G(z))), which saturates where D is sure.
     """

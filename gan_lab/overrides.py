@@ -13,7 +13,7 @@ from gan_lab.registry import GROUPS, unknown
 SECRET_WORDS = {"apikey", "token", "secret", "password", "passwd", "credential", "credentials"}
 SECRET_KEYS = {"key", "api_key", "access_key", "private_key"}  # whole last parts: `key_dim` is fine
 FLAGS_WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
-PASSIVE_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--version")
+PASSIVE_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
 
 
 @dataclass
@@ -122,7 +122,8 @@ def _check_choice(group: str, value: str, folders: Iterable[Path]) -> None:
                 raise ValueError(f"{group}={value}: it takes one name, or several without brackets to sweep over")
             names = [name.strip() for name in inner.strip("[]").split(",") if name.strip()]
         elif listed:
-            raise ValueError(f"{group}={value}: it takes a list, as in '{group}=[{inner}]', swept as '{group}=[],[{inner}]'")
+            example = f"'{group}=[{inner}]', swept as '{group}=[],[{inner}]'"
+            raise ValueError(f"{group}={value}: it takes a list, as in {example}")
         else:
             names = [inner]
         for name in names:

@@ -14,6 +14,7 @@ import copy
 import dataclasses
 import difflib
 import enum
+import functools
 import importlib
 import importlib.metadata
 import inspect
@@ -22,7 +23,7 @@ import os
 import pkgutil
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 T = TypeVar("T")
@@ -85,7 +86,8 @@ def parameters(cls: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
         if parameter.default is not parameter.empty:
             hint = Any if parameter.annotation is parameter.empty else parameter.annotation
             # A string here is what `from __future__ import annotations` made of the author's own source.
-            found.append((parameter.name, eval(hint, dict(scope)) if isinstance(hint, str) else hint, parameter.default))
+            hint = eval(hint, dict(scope)) if isinstance(hint, str) else hint
+            found.append((parameter.name, hint, parameter.default))
     return found
 
 
@@ -105,7 +107,9 @@ def schema(cls: Callable[..., Any], title: str, **extra: str) -> type:
             if dataclasses.is_dataclass(default):
                 fields.append((name, kind, dataclasses.field(default_factory=kind)))
             elif isinstance(default, (list, dict)):
-                fields.append((name, kind, dataclasses.field(default_factory=lambda d=default: copy.deepcopy(d))))
+                fields.append(
+                    (name, kind, dataclasses.field(default_factory=functools.partial(copy.deepcopy, default)))
+                )
             else:
                 default = kind[default] if inspect.isclass(kind) and issubclass(kind, enum.Enum) else default
                 fields.append((name, kind, dataclasses.field(default=default)))
@@ -127,7 +131,7 @@ def _widen(hint: Any, title: str) -> Any:
         return _nodes[title]
     if origin in (Union, types.UnionType):
         rest = [_widen(arg, title) for arg in args if arg is not type(None)]
-        inner = rest[0] if len(rest) == 1 else Union[tuple(rest)] if all(r in SIMPLE for r in rest) else Any
+        inner = rest[0] if len(rest) == 1 else Union[tuple(rest)] if all(r in SIMPLE for r in rest) else Any  # noqa: UP007
         return inner | None if type(None) in args and inner is not Any else inner
     if origin in (tuple, list, dict):
         return origin[tuple(arg if arg is ... else _widen(arg, title) for arg in args)]
@@ -315,7 +319,9 @@ def publish() -> None:
 
 # -- who registers -----------------------------------------------------------------------------------------------------
 
-HOMES = ("generators", "discriminators", "datasets", "tasks", "losses", "regularizers", "augment", "optimizers", "schedules")
+HOMES = (
+    "generators", "discriminators", "datasets", "tasks", "losses", "regularizers", "augment", "optimizers", "schedules"
+)  # fmt: skip
 _loaded = False
 
 
@@ -337,7 +343,7 @@ def load() -> None:
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)
     for name in plugins():
-        _plug_in(name, lambda name=name: importlib.import_module(name))
+        _plug_in(name, functools.partial(importlib.import_module, name))
 
 
 def plugins() -> list[str]:
@@ -365,5 +371,3 @@ def __getattr__(title: str) -> type:
         if title in _nodes:
             return _nodes[title]
     raise AttributeError(f"module {__name__} has no attribute {title}")
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import shutil
 import signal
@@ -126,13 +127,11 @@ def run(config: DictConfig, path: Path, *, experiment: str, sweep: str | None = 
 def _could_not_start(directory: RunDirectory, config: DictConfig, message: str, code: int = 2) -> int:
     print(f"gan-lab: {message}", file=sys.stderr)
     if directory.path.is_dir() and not directory.summary:  # a sweep's job: its table tells why
-        try:
+        with contextlib.suppress(OSError, ValueError):
             directory.update_summary(
                 status="failed", error=message, config_hash=config_hash(resolved(config)), images=0, step=0,
                 seconds=0.0, metrics={},
             )  # fmt: skip
-        except (OSError, ValueError):
-            pass
     return code
 
 
@@ -337,7 +336,6 @@ class _Life:
         elif status == "finished":
             lines.append(f"next      gan-lab sample {path} --num 64 --out samples.png")
         return lines
-
 
 
 def run_job(config: DictConfig, sweep: str | None = None) -> int:

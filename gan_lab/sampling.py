@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from gan_lab import registry
@@ -34,7 +34,7 @@ class TrainedRun:
         state = checkpoint.load_newest(path / "checkpoints")
         if state is None:
             raise ValueError(f"{path} has no checkpoint yet; train it further: gan-lab train ... run_dir={path}")
-        self.config = OmegaConf.load(path / "config.yaml")
+        self.config = DictConfig(OmegaConf.load(path / "config.yaml"))
         self.about: dict[str, Any] = state["about"]
         self.images: int = state["game"]["images"]
         if missing := [name for name in self.about["plugins"] if name not in registry.plugins()]:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from gan_lab import registry
-from gan_lab.config import SECTIONS, Evaluation, Tracking, Trainer, refuse_targets
+from gan_lab.config import Evaluation, Tracking, Trainer, refuse_targets
 from gan_lab.core.forward_pass import key
 from gan_lab.core.hooks import EMA, LearningRate
 from gan_lab.core.loop import Game
@@ -48,7 +48,9 @@ class Assembly:
 
 def sections(config: DictConfig) -> tuple[Trainer, Evaluation, Tracking]:
     """The stable sections, checked. Raises ValueError with the range or the choices of a value that is not allowed."""
-    trainer, evaluation, tracking = (registry.read(cls, config[name], name) for name, cls in SECTIONS.items())
+    trainer = registry.read(Trainer, config.trainer, "trainer")
+    evaluation = registry.read(Evaluation, config.evaluation, "evaluation")
+    tracking = registry.read(Tracking, config.tracking, "tracking")
     if trainer.ema == 1:
         raise ValueError("trainer.ema=1.0: an average that never moves; use a decay below 1, such as 0.999")
     return trainer, evaluation, tracking
@@ -76,7 +78,9 @@ def _load_data(dataset: str) -> tuple[Any, Store]:
 
 
 def load_data(config: DictConfig) -> tuple[Any, Store]:
-    return _load_data(json.dumps(OmegaConf.to_container(config.dataset, resolve=True, enum_to_str=True), sort_keys=True))
+    return _load_data(
+        json.dumps(OmegaConf.to_container(config.dataset, resolve=True, enum_to_str=True), sort_keys=True)
+    )
 
 
 def build_task(config: DictConfig, sample_shape: tuple[int, ...], num_classes: int | None, seed: int) -> Any:
@@ -195,4 +199,3 @@ def state_bytes(assembly: Assembly) -> int:
     numbers = sum(p.numel() for p in assembly.game.nets.parameters()) * 3
     numbers += sum(p.numel() for p in assembly.ema.average.parameters()) if assembly.ema else 0
     return math.ceil(numbers * 4 * 1.05) + 100_000
-

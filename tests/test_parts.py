@@ -85,9 +85,7 @@ def test_every_triple_trains_saves_loads_and_samples(
 
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize(("generator", "discriminator", "loss"), TRIPLES)
-def test_every_triple_takes_a_step_on_the_meta_device(
-    generator: str, discriminator: str, loss: str, data: str
-) -> None:
+def test_every_triple_takes_a_step_on_the_meta_device(generator: str, discriminator: str, loss: str, data: str) -> None:
     overrides = [f"generator={generator}", f"discriminator={discriminator}", f"loss={loss}", *DATA[data]]
     try:
         assembly = build(*overrides, "trainer.device=meta")
@@ -99,7 +97,16 @@ def test_every_triple_takes_a_step_on_the_meta_device(
     assert all(p.is_meta for p in assembly.game.nets.parameters())
 
 
-@pytest.mark.parametrize("part", [f"{g}={n}" for g, r in registry.GROUPS.items() if not r.listed for n in r.classes if g not in ("dataset", "generator", "discriminator", "loss")])
+@pytest.mark.parametrize(
+    "part",
+    [
+        f"{g}={n}"
+        for g, r in registry.GROUPS.items()
+        if not r.listed
+        for n in r.classes
+        if g not in ("dataset", "generator", "discriminator", "loss")
+    ],
+)
 @pytest.mark.parametrize("regularizer", ["[]", *[f"[{name}]" for name in registry.regularizers.classes]])
 def test_every_other_part_trains(part: str, regularizer: str) -> None:
     assembly = build(part, f"regularizer={regularizer}", *DATA["colour 32"])
@@ -123,7 +130,12 @@ def test_dcgan_makes_and_judges_its_sizes(size: int | tuple[int, int], channels:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_cuda_trains_and_resumes_bit_for_bit(precision: str, tmp_path: Path) -> None:
-    overrides = [*DATA["colour 32"], "trainer.device=cuda", "trainer.deterministic=true", f"trainer.precision={precision}"]
+    overrides = [
+        *DATA["colour 32"],
+        "trainer.device=cuda",
+        "trainer.deterministic=true",
+        f"trainer.precision={precision}",
+    ]
     whole, part = build(*overrides), build(*overrides)
     train(whole.game, 40)
     train(part.game, 20)

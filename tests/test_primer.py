@@ -20,8 +20,17 @@ BATCH, STEPS = 3, 20
 def plain_generator(width: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     w = width
-    for inside, outside, stride, padding in ((100, 8 * w, 1, 0), (8 * w, 4 * w, 2, 1), (4 * w, 2 * w, 2, 1), (2 * w, w, 2, 1)):
-        layers += [nn.ConvTranspose2d(inside, outside, 4, stride, padding, bias=False), nn.BatchNorm2d(outside), nn.ReLU()]
+    for inside, outside, stride, padding in (
+        (100, 8 * w, 1, 0),
+        (8 * w, 4 * w, 2, 1),
+        (4 * w, 2 * w, 2, 1),
+        (2 * w, w, 2, 1),
+    ):
+        layers += [
+            nn.ConvTranspose2d(inside, outside, 4, stride, padding, bias=False),
+            nn.BatchNorm2d(outside),
+            nn.ReLU(),
+        ]
     return nn.Sequential(*layers, nn.ConvTranspose2d(w, 3, 4, 2, 1, bias=False), nn.Tanh())
 
 
@@ -35,7 +44,9 @@ def plain_discriminator(width: int) -> nn.Sequential:
 
 @pytest.mark.parametrize("experiment", ["dcgan_cifar10", "dcgan_cifar10_minimax"])
 def test_networks_have_the_published_number_of_parameters(experiment: str) -> None:
-    nets = assemble(compose(f"experiment={experiment}", "dataset=toy_pictures", "dataset.image_size=64", "dataset.image_channels=3")).game.nets
+    nets = assemble(
+        compose(f"experiment={experiment}", "dataset=toy_pictures", "dataset.image_size=64", "dataset.image_channels=3")
+    ).game.nets
     count = {name: sum(p.numel() for p in net.parameters()) for name, net in nets.items()}
     assert count == {"generator": 3_576_704, "discriminator": 2_765_568}
 
@@ -101,6 +112,8 @@ def test_twenty_steps_equal_a_plain_loop(experiment: str, width: int, double: No
     ours = list(zip(seen["discriminator"], seen["generator"], strict=True))
     torch.testing.assert_close(torch.tensor(ours), torch.tensor(expected), rtol=1e-5, atol=1e-5)
     for name, plain in (("generator", generator), ("discriminator", discriminator)):
-        for a, b, start in zip(game.nets[name].parameters(), plain.parameters(), before[name].parameters(), strict=True):
+        for a, b, start in zip(
+            game.nets[name].parameters(), plain.parameters(), before[name].parameters(), strict=True
+        ):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-8)
             assert not torch.equal(a, start), name

@@ -136,9 +136,7 @@ def test_a_mutable_default_is_not_shared_between_builds(toy: None) -> None:
     assert build("{name: toy}", **values).given["names"] == ["a"]
 
 
-@pytest.mark.parametrize(
-    "word", ["width=1.5", "width=null", "flag=perhaps", "inner.size=x", "widht=3"]
-)
+@pytest.mark.parametrize("word", ["width=1.5", "width=null", "flag=perhaps", "inner.size=x", "widht=3"])
 def test_a_wrong_type_fails_at_composition(word: str, toy: None) -> None:
     with pytest.raises(HydraException):
         compose("generator=toy", f"generator.{word}")
@@ -243,7 +241,10 @@ def test_every_registered_part_has_a_documented_typed_node(kind: str) -> None:
     for name, cls in KINDS[kind].classes.items():
         node = registry._nodes[f"{kind}__{name}"]
         OmegaConf.structured(node)
-        assert [field.name for field in dataclasses.fields(node)] == ["name", *(p for p, _, _ in registry.parameters(cls))]
+        assert [field.name for field in dataclasses.fields(node)] == [
+            "name",
+            *(p for p, _, _ in registry.parameters(cls)),
+        ]
         assert cls.__doc__, f"{kind}/{name} says nothing"
 
 
@@ -373,6 +374,8 @@ def test_a_plugin_of_the_current_directory_is_listed_and_its_nodes_unpickle_in_a
 
 
 def test_the_package_alone_imports_nothing_heavy() -> None:
-    script = "import sys, gan_lab.registry; print([m for m in ('torch', 'hydra', 'omegaconf', 'wandb') if m in sys.modules])"
+    script = (
+        "import sys, gan_lab.registry; print([m for m in ('torch', 'hydra', 'omegaconf', 'wandb') if m in sys.modules])"
+    )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

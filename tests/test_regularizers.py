@@ -62,5 +62,3 @@ def test_flip_mirrors_half_of_real_and_fake_independently_and_passes_gradients()
     assert Identity()(forward, images, "real") is images
     with pytest.raises(ValueError, match="mirrors images"):
         Flip()(forward, images[:, 0, 0], "real")
-
-

@@ -106,7 +106,9 @@ def quick(workdir: Path, *words: str) -> int:
     return main(["train", *RUN, "run_dir=run", "schedule/learning_rate=constant", *words])
 
 
-def test_more_images_continue_and_a_finished_run_is_left_alone(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_more_images_continue_and_a_finished_run_is_left_alone(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert quick(workdir, "trainer.images=480") == 0
     summary = (workdir / "run/summary.json").read_bytes()
     assert quick(workdir, "trainer.images=480") == 0
@@ -127,7 +129,14 @@ def test_the_run_directory_holds_what_it_promises(workdir: Path, capsys: pytest.
         "status", "error", "config_hash", "images", "step", "seconds", "images_per_second", "metrics"
     }  # fmt: skip
     assert (summary["status"], summary["error"], summary["images"], summary["step"]) == ("finished", None, 960, 20)
-    assert summary["metrics"]["modes"].keys() >= {"value", "samples", "noise_seed", "selection", "weights", "batch_norm"}
+    assert summary["metrics"]["modes"].keys() >= {
+        "value",
+        "samples",
+        "noise_seed",
+        "selection",
+        "weights",
+        "batch_norm",
+    }
     assert summary["metrics"]["modes"]["selection"] is False
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["images"] for line in lines] == [480, 960]

@@ -85,7 +85,9 @@ def test_trouble_in_one_job_neither_stops_nor_falsifies_another(
     assert equal(game_of(folder), game_of(workdir / "alone"))
 
     # mended and repeated, the finished jobs are skipped and the others are done
-    finished = {name for name, summary in summaries(workdir / "sweeps/trouble").items() if summary["status"] == "finished"}
+    finished = {
+        name for name, summary in summaries(workdir / "sweeps/trouble").items() if summary["status"] == "finished"
+    }
     untouched = {name: (workdir / "sweeps/trouble" / name / "metrics.jsonl").stat().st_mtime_ns for name in finished}
     Path("mended").touch()
     assert main(words) == 1  # one still explodes
@@ -106,7 +108,9 @@ def _with_loss(sweep: Path) -> list[dict[str, Any]]:
     return [json.loads((folder / "summary.json").read_text()) | {"loss": loss} for folder, loss in _folders(sweep)]
 
 
-def test_an_impossible_pair_is_one_failed_job_with_its_reason(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_impossible_pair_is_one_failed_job_with_its_reason(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*(w for w in SWEEP if "width" not in w), "generator=mlp,dcgan"]) == 1
     said = capsys.readouterr()
     assert "1 of 2 jobs finished" in said.out

@@ -36,7 +36,7 @@ class EMA(Hook):
             raise ValueError(f"trainer.ema={decay} must lie between 0 and 1; 0 turns averaging off")
         self.decay = decay
         self.average = copy.deepcopy(nets).requires_grad_(False).eval()
-        self._parameters = list(self.average.parameters()), list(nets.parameters())
+        self._parameters: tuple[list[Tensor], list[Tensor]] = list(self.average.parameters()), list(nets.parameters())
         self._buffers = list(self.average.buffers()), list(nets.buffers())
 
     @torch.no_grad()
@@ -80,10 +80,10 @@ class Diverged(RuntimeError):
 class Log(Hook):
     """Averages everything recorded since the last log point and hands out one flat record.
 
-    `write` gets {"images", "step", "performance/images_per_second", "<phase>/<name>": mean}. Values stay on the device in between,
-    so the host waits once per log point and not once per step. `also` names the periods of other hooks: a window that
-    ends where they begin does not count their time as training. Raises Diverged where all of a window's updates of a
-    player were skipped.
+    `write` gets {"images", "step", "performance/images_per_second", "<phase>/<name>": mean}. Values stay on the device
+    in between, so the host waits once per log point and not once per step. `also` names the periods of other hooks: a
+    window that ends where they begin does not count their time as training. Raises Diverged where all of a window's
+    updates of a player were skipped.
     """
 
     def __init__(self, every: int, write: Callable[[dict[str, Any]], None], also: Sequence[int] = ()) -> None:
@@ -101,7 +101,7 @@ class Log(Hook):
             self._values.setdefault(f"{phase.name}/{name}", []).extend(tensors)
 
     def after_step(self, game: Game) -> None:
-        if any([period.due(game) for period in self.periods]):
+        if any(period.due(game) for period in self.periods):
             self.flush(game)
 
     def flush(self, game: Game) -> None:
@@ -112,8 +112,9 @@ class Log(Hook):
         record: dict[str, Any] = dict(zip(self._values, means, strict=True))
         clock, images = self._start
         seconds = time.perf_counter() - clock
-        record = {"images": game.images, "step": game.step, "performance/images_per_second": (game.images - images) / seconds} | record
-        stuck = [name.removesuffix("/skipped") for name in self._values if name.endswith("/skipped") and record[name] == 1]
+        speed = (game.images - images) / seconds
+        record = {"images": game.images, "step": game.step, "performance/images_per_second": speed} | record
+        stuck = [name.removesuffix("/skipped") for name in record if name.endswith("/skipped") and record[name] == 1]
         for name in [name for name in record if name.endswith("/skipped") and not record[name]]:
             del record[name]  # worth a line only when it happens
         self._values, self._start = {}, None
@@ -146,10 +147,9 @@ class Every:
 class Do(Hook):
     """Call `action(game)` every so many images: to save, to sample, to evaluate."""
 
-    def __init__(self, every: int, action: Callable[[Game], None]) -> None:
+    def __init__(self, every: int, action: Callable[[Game], object]) -> None:
         self.period, self.action = Every(every), action
 
     def after_step(self, game: Game) -> None:
         if self.period.due(game):
             self.action(game)
-

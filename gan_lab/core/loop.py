@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from gan_lab.core.forward_pass import ForwardPass, Kept, key
+from gan_lab.core.forward_pass import Kept, key
 from gan_lab.core.runtime import Runtime, warn_about_batch_statistics
 from gan_lab.core.types import Data, Phase, Task, per_sample
 
@@ -127,7 +127,7 @@ class Game:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if missing := self.stateful.keys() ^ state["parts"].keys():
-            raise ValueError(f"the checkpoint and this run differ in their stateful parts: {', '.join(sorted(missing))}")
+            raise ValueError(f"the checkpoint and this run differ in their parts: {', '.join(sorted(missing))}")
         self.step, self.images = state["step"], state["images"]
         for name, part in self.stateful.items():
             part.load_state_dict(state["parts"][name])
@@ -201,7 +201,7 @@ def play(game: Game, phase: Phase, turn: int = 0, kept: Sequence[Kept] | None = 
     for micro_batch in range(game.micro_batches):
         runtime.seed_layers(key(game.seed, "layers", game.step, phase.name, turn, runtime.rank, micro_batch))
         rows = game.rows(micro_batch)
-        forward = game.task.forward_pass(game, phase, turn, rows, kept and kept[micro_batch])
+        forward = game.task.forward_pass(game, phase, turn, rows, kept[micro_batch] if kept else None)
         # Penalties are differentiated twice: their phases stay in full precision.
         with runtime.autocast(enabled=not phase.probes):
             objective: Tensor | float = 0.0

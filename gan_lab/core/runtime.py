@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,7 @@ class Runtime:
         net.to(self.device)
         return net.to(memory_format=torch.channels_last) if self.channels_last else net
 
-    def compiled(self, nets: nn.ModuleDict) -> dict[str, nn.Module]:
+    def compiled(self, nets: nn.ModuleDict) -> dict[str, Callable[..., Any]]:
         """Compiled twins that share the parameters of `nets`; empty where nothing is compiled."""
         return {name: torch.compile(net) for name, net in nets.items()} if self.compile else {}
 
@@ -86,7 +86,7 @@ class Runtime:
         if self.world > 1 and gradients:
             flat = torch.cat([gradient.flatten() for gradient in gradients])
             torch.distributed.all_reduce(flat)
-            parts = flat.div_(self.world).split([gradient.numel() for gradient in gradients])
+            parts = torch.split(flat.div_(self.world), [gradient.numel() for gradient in gradients])
             for gradient, part in zip(gradients, parts, strict=True):
                 gradient.copy_(part.view_as(gradient))
 

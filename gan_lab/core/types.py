@@ -41,7 +41,7 @@ class AdversarialLoss(Protocol):
     def generator(self, forward: Any) -> Tensor: ...
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class AdversarialTerm:
     """One half of an adversarial loss as a term: `AdversarialTerm(loss.generator)`."""
 

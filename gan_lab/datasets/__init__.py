@@ -1,4 +1,4 @@
-"""Data sets: image sources that end in one uint8 store. One source a file; every module here is imported by the registry.
+"""Data sets: image sources that end in one uint8 store. One source a file; the registry imports every module here.
 
 A data set has `sample_shape` ((C, H, W), or (2,) for points), `num_classes` (None without labels) and
 `load(split) -> Store` for the splits it has ("train" always). It may have `metrics`, closed forms that only it knows:

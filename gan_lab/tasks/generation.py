@@ -102,7 +102,7 @@ class Generation:
         generator, discriminator = make_generator(), make_discriminator()
         self.nets = nn.ModuleDict({"generator": generator, "discriminator": discriminator})
         if not isinstance(getattr(generator, "latent_dim", None), int):
-            raise ValueError(f"{type(generator).__name__} needs an attribute latent_dim: how many numbers it starts from")
+            raise ValueError(f"{type(generator).__name__} needs an attribute latent_dim: how many numbers it takes")
         self.latent_dim: int = generator.latent_dim  # type: ignore[assignment]
         self.augment, self.sample_shape, self.num_classes = augment, tuple(sample_shape), num_classes
         self.n_critic, self.discriminator_weight = n_critic, discriminator_weight

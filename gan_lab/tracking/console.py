@@ -24,7 +24,8 @@ class Console:
 
     def __init__(self, total: int, done: int, description: list[str]) -> None:
         self.terminal = terminal()
-        self.total, self._printed, self._progress = total, time.monotonic(), None
+        self.total, self._printed = total, time.monotonic()
+        self._progress: Progress | None = None
         for line in description:
             self.terminal.print(line, markup=False)
         if self.terminal.is_terminal:
@@ -35,16 +36,17 @@ class Console:
                 TimeRemainingColumn(compact=True, elapsed_when_finished=True),
                 TextColumn("{task.fields[losses]}", style="dim"),
             )
-            self._progress: Progress | None = Progress(*columns, console=self.terminal, refresh_per_second=4)
-            self._task = self._progress.add_task("", total=total, completed=done, speed=0.0, losses="")
-            self._progress.start()
+            progress = Progress(*columns, console=self.terminal, refresh_per_second=4)
+            self._task = progress.add_task("", total=total, completed=done, speed=0.0, losses="")
+            progress.start()
+            self._progress = progress
 
     def record(self, record: Mapping[str, Any]) -> None:
         if SPEED not in record:  # scores
             scores = {name: value for name, value in record.items() if name.startswith("evaluation/")}
             if scores:
-                text = "  ".join(f"{name.removeprefix('evaluation/')} {_short(value)}" for name, value in scores.items())
-                self.say(f"  {record['images']:,} images: {text}")
+                words = (f"{name.removeprefix('evaluation/')} {_short(value)}" for name, value in scores.items())
+                self.say(f"  {record['images']:,} images: {'  '.join(words)}")
             return
         losses = "  ".join(
             f"{name.split('/')[0][0].upper()} {_short(value)}"

@@ -40,7 +40,8 @@ class RunDirectory:
         if not self.path.exists():
             return
         if strange := sorted({path.name for path in self.path.iterdir()} - OURS):
-            raise ValueError(f"run_dir={self.path} holds files that are no run's ({', '.join(strange[:3])}); give another folder")
+            names = ", ".join(strange[:3])
+            raise ValueError(f"run_dir={self.path} holds files that are no run's ({names}); give another folder")
         if not self.summary:
             return
         if self.summary.get("config_hash") != config_hash:

@@ -18,7 +18,7 @@ PROBE_SECONDS = 2.0
 
 
 def decide_mode(mode: str) -> tuple[str, str | None]:
-    """(online | offline | disabled, why it is not what one might expect). Decided before W&B starts: it cannot fall back.
+    """(online | offline | disabled, why not online). Decided before W&B starts, which cannot fall back.
 
     Raises ValueError for `online` without a key.
     """
@@ -89,7 +89,7 @@ class WandbTracker:
             name=name,
             id=_stable_id(self.folder / "wandb"),
             resume="allow" if self.mode == "online" else None,
-            mode=self.mode,
+            mode=self.mode,  # type: ignore[arg-type]
             dir=str(self.folder),
             config=dict(config),
             reinit="create_new",  # or the jobs of a sweep would share one run

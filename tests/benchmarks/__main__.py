@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -51,23 +52,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     console.print(", ".join(f"{name} {value}" for name, value in surroundings.items()), highlight=False)
     console.print(table(results))
     for result in results:
-        for note in result.notes:
-            console.print(f"{result.name}: {note}", highlight=False)
+        console.print("; ".join((f"{result.name}: {result.ratio_of}", *result.notes)), highlight=False)
     if arguments.json:
         rows = [vars(result) | {"goal": str(result.goal), "ratio": result.ratio, "met": result.met} for result in results]
         arguments.json.write_text(json.dumps({"surroundings": surroundings, "benchmarks": rows}, indent=1) + "\n")
 
 
 def table(results: Sequence[Result]) -> Table:
-    """Medians over the rounds; beside the ratio its smallest and largest value."""
-    shown = Table("benchmark", "ours", "baseline", "unit", "ratio", "spread", "of", "goal", "met")
+    """Medians over the rounds, and the ratio's smallest and largest value."""
+    shown = Table("benchmark", "ours", "baseline", "unit", "ratio", "spread", "goal", "met", box=box.SIMPLE)
     for result in results:
         ours, baseline = (f"{statistics.median(figures):,.4g}" for figures in (result.ours, result.baseline))
         spread = f"{min(result.ratios):.3g} to {max(result.ratios):.3g}"
-        shown.add_row(
-            result.name, ours, baseline, result.unit, f"{result.ratio:.3g}", spread,
-            result.ratio_of, str(result.goal), "yes" if result.met else "no",
-        )  # fmt: skip
+        ratio, met = f"{result.ratio:.3g}", "yes" if result.met else "no"
+        shown.add_row(result.name, ours, baseline, result.unit, ratio, spread, str(result.goal), met)
     return shown
 
 

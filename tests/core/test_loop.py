@@ -16,7 +16,6 @@ from gan_lab.core.runtime import Runtime
 from gan_lab.core.types import AdversarialTerm, DiscriminatorOutput, Phase, per_sample, regularized
 from tests.core.toys import (
     LOSS,
-    Flat,
     FunctionTerm,
     Pass,
     ToyTask,
@@ -54,7 +53,9 @@ def test_a_step_by_sgd_is_the_gradient_of_the_written_objective() -> None:
     logits = reference["discriminator"](real), reference["discriminator"](fake)
     (nn.functional.softplus(-logits[0]) + nn.functional.softplus(logits[1])).mean().backward()
     play(game, game.phases[0])
-    for moved, old in zip(game.nets["discriminator"].parameters(), reference["discriminator"].parameters(), strict=True):
+    for moved, old in zip(
+        game.nets["discriminator"].parameters(), reference["discriminator"].parameters(), strict=True
+    ):
         torch.testing.assert_close(moved, old - 0.1 * old.grad, rtol=1e-6, atol=1e-7)
 
 
@@ -401,5 +402,3 @@ def test_a_step_needs_no_look_at_a_value() -> None:
 def test_an_empty_data_set_is_refused() -> None:
     with pytest.raises(ValueError, match="no examples"):
         make_game(data=points(0))
-
-

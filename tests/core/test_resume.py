@@ -103,7 +103,12 @@ def test_every_item_of_the_state_is_needed(tmp_path: Path) -> None:
     first = rich_game()
     train(first, 64)
     saved = first.state_dict()
-    items = [("step",), ("images",), *(("parts", name) for name in saved["parts"]), *(("optimizers", p) for p in saved["optimizers"])]
+    items = [
+        ("step",),
+        ("images",),
+        *(("parts", name) for name in saved["parts"]),
+        *(("optimizers", p) for p in saved["optimizers"]),
+    ]
     for *outer, name in items:
         fresh = rich_game()
         state = fresh.state_dict()
@@ -169,7 +174,10 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(damage: str, tmp_path: Pa
 def test_training_never_starts_again_where_all_checkpoints_are_damaged(tmp_path: Path) -> None:
     assert checkpoint.load_newest(tmp_path / "none") is None
     (checkpoint.save(state_at(10), tmp_path) / "state.pt").write_bytes(b"")
-    with pytest.warns(UserWarning, match="damaged"), pytest.raises(checkpoint.DamagedCheckpoints, match="every checkpoint"):
+    with (
+        pytest.warns(UserWarning, match="damaged"),
+        pytest.raises(checkpoint.DamagedCheckpoints, match="every checkpoint"),
+    ):
         checkpoint.load_newest(tmp_path)
 
 

@@ -1,0 +1,247 @@
+"""The store and its cache: exact pixels, made once, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gan_lab.datasets import store
+from gan_lab.datasets.store import Rows, Store, cached, content_key, height_width, resize, scale, unscale
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (7, 5, 6, 3), dtype=np.uint8)
+LABELS = np.arange(7, dtype=np.int64)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GAN_LAB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+class Source:
+    """Rows in two chunks, counting how often they were asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, skipped: dict[str, str]) -> Rows:
+        self.asked += 1
+        skipped["bad.png"] = "it is cut"
+        for part in (slice(0, 3), slice(3, None)):
+            yield {"sample": IMAGES[part], "label": LABELS[part]}
+
+
+def check(found: Store) -> None:
+    assert np.array_equal(found.columns["sample"].numpy(), IMAGES)
+    assert found.columns["sample"].dtype == torch.uint8
+    assert np.array_equal(found.columns["label"].numpy(), LABELS)
+    assert found.skipped == {"bad.png": "it is cut"}
+    assert len(found) == 7
+
+
+# -- pixels ------------------------------------------------------------------------------------------------------------
+
+
+def test_scaling_is_undone_exactly_for_every_value() -> None:
+    values = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)
+    assert torch.equal(unscale(scale(values)), values)
+
+
+def test_scaling_maps_black_to_minus_one_and_white_to_one() -> None:
+    values = torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 1, 2, 1)
+    assert scale(values).flatten().tolist() == [-1.0, 1.0]
+    ramp = scale(torch.arange(256, dtype=torch.uint8).reshape(1, 1, 256, 1)).flatten()
+    assert torch.allclose(ramp.double(), torch.linspace(-1, 1, 256, dtype=torch.float64), atol=1e-6)
+
+
+def test_unscaling_clips_and_leaves_its_input_alone() -> None:
+    images = torch.tensor([-3.0, -1.0, 0.0, 1.0, 7.0]).reshape(1, 1, 1, 5)
+    before = images.clone()
+    assert unscale(images).flatten().tolist() == [0, 0, 128, 255, 255]  # 127.5 to the even neighbour
+    assert torch.equal(images, before)
+
+
+def test_fetched_images_are_the_chosen_rows_channels_last() -> None:
+    found = Store({"sample": torch.from_numpy(IMAGES), "label": torch.from_numpy(LABELS)})
+    batch = found.fetch("sample", torch.tensor([4, 0, 4]))
+    assert batch.shape == (3, 3, 5, 6)
+    assert batch.dtype == torch.float32
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(batch, torch.from_numpy(IMAGES[[4, 0, 4]].transpose(0, 3, 1, 2) / 127.5 - 1).float(), atol=1e-6)
+    assert found.fetch("label", torch.tensor([4, 0, 4])).tolist() == [4, 0, 4]
+    assert np.array_equal(found.columns["sample"].numpy(), IMAGES), "fetching changed the store"
+
+
+def test_fetched_points_are_not_scaled() -> None:
+    points = torch.randn(5, 2)
+    assert torch.equal(Store({"sample": points}).fetch("sample", torch.tensor([1, 3])), points[[1, 3]])
+    assert "label" not in Store({"sample": points})
+
+
+@pytest.mark.parametrize("size", [(3, 3), (10, 12), (5, 9), (4, 13)])
+def test_resizing_agrees_with_pillow(size: tuple[int, int]) -> None:
+    resized = resize(IMAGES, size)
+    for image, original in zip(resized, IMAGES, strict=True):
+        expected = np.asarray(Image.fromarray(original).resize(size[::-1], Image.Resampling.BILINEAR), dtype=int)
+        assert np.abs(image.astype(int) - expected).max() <= 1
+
+
+def test_resizing_to_the_same_size_changes_nothing() -> None:
+    assert resize(IMAGES, (5, 6)) is IMAGES
+
+
+def test_an_image_size_is_a_square_or_height_and_width() -> None:
+    assert (height_width(32), height_width((16, 32))) == ((32, 32), (16, 32))
+
+
+# -- the cache ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_store_is_made_once_and_then_read(cache: Path) -> None:
+    source = Source()
+    for _ in range(3):
+        check(cached("toy", "key", source))
+    assert source.asked == 1
+    assert {path.name for path in cache.iterdir()} <= {"toy-key", "toy-key.lock"}
+
+
+def test_another_key_is_another_store(cache: Path) -> None:
+    source = Source()
+    cached("toy", content_key((32, 32), "train"), source)
+    cached("toy", content_key((32, 32), "test"), source)
+    assert source.asked == 2
+
+
+def test_a_key_depends_on_every_part() -> None:
+    parts: list[tuple[object, ...]] = [("a", 1), ("a", 2), ("b", 1), ("a", 1, 1), (("a", 1),), ([["a", "x"]],), ("a1",)]
+    assert len({content_key(*part) for part in parts}) == len(parts)
+
+
+def _cut(folder: Path) -> None:
+    (folder / "sample.bin").write_bytes((folder / "sample.bin").read_bytes()[:-1])
+
+
+def _lengthen(folder: Path) -> None:
+    (folder / "label.bin").write_bytes((folder / "label.bin").read_bytes() + b"x")
+
+
+def _lose(folder: Path) -> None:
+    (folder / "label.bin").unlink()
+
+
+def _garble(folder: Path) -> None:
+    (folder / "store.json").write_text('{"columns": {"sample":')
+
+
+def _forget(folder: Path) -> None:
+    (folder / "store.json").unlink()
+
+
+@pytest.mark.parametrize("damage", [_cut, _lengthen, _lose, _garble, _forget])
+def test_a_damaged_store_is_made_again(damage: Callable[[Path], None], cache: Path) -> None:
+    source = Source()
+    cached("toy", "key", source)
+    damage(cache / "toy-key")
+    check(cached("toy", "key", source))
+    assert source.asked == 2
+    check(cached("toy", "key", source))
+    assert source.asked == 2
+
+
+def test_an_interrupted_build_leaves_nothing_that_is_taken_for_a_store(cache: Path) -> None:
+    def broken(skipped: dict[str, str]) -> Rows:
+        yield {"sample": IMAGES}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cached("toy", "key", broken)
+    assert {path.name for path in cache.iterdir()} <= {"toy-key.lock"}
+    check(cached("toy", "key", Source()))
+
+
+def test_a_source_without_rows_is_refused_with_the_reasons(cache: Path) -> None:
+    def nothing(skipped: dict[str, str]) -> Iterator[dict[str, np.ndarray]]:
+        skipped["bad.png"] = "it is cut"
+        yield from ()
+
+    with pytest.raises(ValueError, match=r"no picture could be read \(bad.png: it is cut\)"):
+        cached("toy", "key", nothing)
+    assert not (cache / "toy-key").exists()
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("GAN_LAB_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.warns(UserWarning, match="GAN_LAB_CACHE"):
+        check(cached("toy", "key", Source()))
+
+
+def test_a_disk_that_fills_up_while_caching_is_a_warning(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "rename", full)
+    with pytest.warns(UserWarning, match="No space left"):
+        check(cached("toy", "key", Source()))
+
+
+def test_a_source_that_cannot_be_read_is_not_taken_for_a_bad_cache(cache: Path) -> None:
+    def unreadable(skipped: dict[str, str]) -> Rows:
+        raise FileNotFoundError(2, "No such file or directory", "picture.png")
+        yield {}
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(FileNotFoundError, match=r"picture\.png"):
+            cached("toy", "key", unreadable)
+
+
+def test_a_large_store_is_mapped_and_a_small_one_read_with_equal_contents(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    memmap = np.memmap
+
+    def counted(path: Path, *args: object, **more: object) -> object:
+        opened.append(path)
+        return memmap(path, *args, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(np, "memmap", counted)
+    check(cached("toy", "key", Source()))
+    assert not opened
+    monkeypatch.setattr(store, "MEMORY_SHARE", 0.0)
+    mapped = cached("toy", "key", Source())
+    assert {path.name for path in opened} == {"sample.bin", "label.bin"}
+    check(mapped)
+    assert mapped.fetch("sample", torch.tensor([2])).shape == (1, 3, 5, 6)
+    mapped.columns["sample"][0] = 0  # private to this process: the file stays as it is
+    check(cached("toy", "key", Source()))
+
+
+def test_two_processes_that_build_at_once_build_once_and_get_equal_stores(cache: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys, time, numpy as np\n"
+        "from pathlib import Path\n"
+        "from gan_lab.datasets.store import cached\n"
+        "def rows(skipped):\n"
+        "    Path(f'built-{sys.argv[1]}').touch(); time.sleep(0.3)\n"
+        "    yield {'sample': np.arange(48, dtype=np.uint8).reshape(1, 4, 4, 3)}\n"
+        "Path(f'ready-{sys.argv[1]}').touch()\n"
+        "while len(list(Path().glob('ready-*'))) < 2: time.sleep(0.01)\n"
+        "print(cached('toy', 'shared', rows).columns['sample'].sum().item())\n"
+    )
+    words = [sys.executable, "-c", script]
+    processes = [
+        subprocess.Popen([*words, str(i)], cwd=tmp_path, stdout=subprocess.PIPE, text=True) for i in range(2)
+    ]
+    assert [process.communicate(timeout=120)[0].strip() for process in processes] == [str(sum(range(48)))] * 2
+    assert len(list(tmp_path.glob("built-*"))) == 1
