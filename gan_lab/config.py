@@ -30,6 +30,7 @@ class Trainer:
     precision: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = True  # memory format of images and convolutions
     compile: bool = False  # torch.compile; phases with gradient penalties stay eager
+    threads: Positive | None = None  # of the CPU; null: the machine's cores. Tiny networks are fastest with 1
     deterministic: bool = False  # deterministic algorithms: on CUDA, resuming is bit for bit only with it
     ema: Share = 0.0  # decay per step of the average used for samples and scores; 0 is none
     reuse_fakes: bool = False  # G's step trains on the fakes that D's step saw: faster, another algorithm

@@ -114,6 +114,7 @@ def assemble(config: DictConfig) -> Assembly:
         channels_last=trainer.channels_last,
         compile=trainer.compile,
         deterministic=trainer.deterministic,
+        threads=trainer.threads,
     )
     dataset, data = load_data(config)
     choose_metrics(dataset, evaluation.metrics)
@@ -174,7 +175,8 @@ def describe(config: DictConfig, assembly: Assembly) -> list[str]:
     )
     regularizers = "".join(f" + {name}" for name in config.get("regularizer") or {})
     shape = " x ".join(map(str, assembly.dataset.sample_shape))
-    threads = f", {torch.get_num_threads()} threads" if game.runtime.device.type == "cpu" else ""
+    count = torch.get_num_threads()
+    threads = f" with {count} thread{'s' if count > 1 else ''}" if game.runtime.device.type == "cpu" else ""
     lines = [
         f"{nets}  loss {config.loss.name}{regularizers}",
         f"data {config.dataset.name} ({len(assembly.data):,} of {shape})  {trainer.images:,} images in batches of "

@@ -141,15 +141,12 @@ STRINGS_FOR_PARTS = [
     ("generator.name=mlp", "generator=mlp"),
     ("optimizer.generator.name=sgd", "optimizer/generator=sgd"),
     ("trainer=fast", "trainer"),
-    ("evaluation=5", "evaluation"),
     ("tracking.wandb=off", "tracking.wandb"),
     ("regularizer=r1", "[r1]"),
     ("generator=[mlp]", "one name"),
     ("generator=", "generator"),
-    ("generator=null", "generator"),
     ("regularizer=[r1] regularizer.r1=3", "r1=3"),
     ("regularizer.r1.gamma=3", "regularizer"),
-    ("generator={width:3}", "generator"),
 ]
 
 
@@ -160,29 +157,20 @@ def test_a_value_where_a_part_belongs_is_refused(words: str, expected: str, refu
 
 WRONG_TYPES = [
     ("trainer.images=many", "trainer.images"),
-    ("trainer.images=1.5", "trainer.images"),
     ("trainer.compile=perhaps", "trainer.compile"),
-    ("trainer.ema=high", "trainer.ema"),
-    ("generator.width=wide", "generator.width"),
     ("generator.width=1.5", "generator.width"),
     ("generator.width=null", "generator.width"),
-    ("generator.width=[8]", "generator.width"),
     ("generator.width.inner=8", "generator.width"),
     ("evaluation.metrics=modes", "evaluation.metrics"),
     ("tracking.wandb.tags=5", "tracking.wandb.tags"),
     ("optimizer.generator.learning_rate=fast", "optimizer.generator.learning_rate"),
-    ("dataset=mnist5k dataset.image_size=big", "dataset.image_size"),
-    ("dataset=mnist5k dataset.image_size=true", "dataset.image_size"),
-    ("dataset=mnist5k dataset.image_size=[32]", "dataset.image_size"),
     ("dataset=mnist5k dataset.image_size=[32,32,32]", "dataset.image_size"),
     ("dataset=mnist5k dataset.image_size=[32,big]", "dataset.image_size"),
     ("dataset.layout=rign", "ring"),
     ("generator.widht=8", "Did you mean width"),
     ("trainer.imagse=8", "Did you mean images"),
     ("tracking.wandb.mdoe=offline", "Did you mean mode"),
-    ("optimizer.generator.learning_rat=1", "Did you mean learning_rate"),
     ("qqqq=1", "qqqq"),
-    ("qqqq.width=1", "qqqq"),
 ]
 
 
@@ -194,40 +182,30 @@ def test_a_wrong_type_or_key_is_refused_by_its_name(words: str, expected: str, r
 IMPOSSIBLE = [
     ("trainer.images=0", "trainer.images=0: it must be at least 1"),
     ("trainer.batch_size=0", "trainer.batch_size=0: it must be at least 1"),
-    ("trainer.batch_size=-64", "it must be at least 1"),
     ("trainer.batch_size=64 trainer.micro_batches=3", "not divisible"),
     ("trainer.seed=-1", "trainer.seed=-1"),
     ("trainer.precision=fp7", "fp32, bf16"),
     ("trainer.device=abacus", "choose from auto"),
     ("trainer.ema=1", "trainer.ema"),
-    ("trainer.ema=1.5", "at most 1"),
-    ("trainer.ema=nan", "trainer.ema"),
     ("generator.latent_dim=-1", "generator.latent_dim=-1: it must be at least 1"),
-    ("generator.latent_dim=0", "generator.latent_dim=0"),
     ("optimizer.generator.learning_rate=-0.1", "it must be more than 0"),
-    ("optimizer.generator.learning_rate=0", "it must be more than 0"),
     ("optimizer.generator.learning_rate=nan", "it must be more than 0"),
     ("optimizer.discriminator.learning_rate=inf", "optimizer.discriminator.learning_rate"),
     ("optimizer.generator=sgd optimizer.generator.nesterov=true", "momentum"),
     ("dataset.std=0", "dataset.std"),
-    ("dataset.samples=0", "dataset.samples"),
-    ("evaluation.samples=0", "evaluation.samples"),
     ("evaluation.metrics=[mods]", "Did you mean modes"),
     ("evaluation.batch_norm=frozen", "running, batch"),
-    ("tracking.log_every=0", "tracking.log_every"),
     ("tracking.wandb.mode=on", "auto, online, offline, disabled"),
     ("resume=maybe", "auto, never"),
     ("regularizer=[r1] regularizer.r1.gamma=-1", "regularizer.r1.gamma=-1"),
     ("schedule/learning_rate=cosine schedule.learning_rate.final=2", "schedule.learning_rate.final"),
     ("generator=dcgan", "choose another part, or other data"),
-    ("discriminator=dcgan", "choose another part, or other data"),
     ("augment=flip", "images"),
     ("dataset=mnist5k generator=dcgan discriminator=dcgan dataset.image_size=33", "near it are 24, 28, 32, 40"),
     ("dataset=mnist5k generator=dcgan discriminator=dcgan dataset.image_size=8", "near it are 16"),
     ("dataset=mnist5k dataset.image_size=0", "dataset.image_size"),
     ("hydra.mode=SIDEWAYS", "hydra.mode"),
     ("hydra/launcher=qqqq", "qqqq"),
-    ("hydra/sweeper=qqqq", "qqqq"),
 ]
 
 
@@ -241,15 +219,12 @@ def test_an_impossible_value_is_refused_with_what_is_possible(words: str, expect
     [
         ("generator=dcgan,mlp", "-m"),
         ("trainer.seed=1,2", "-m"),
-        ("-m trainer.seed=1,-2", "trainer.seed=-2"),
         ("-m trainer.seed=1,two", "trainer.seed"),
         ("-m generator.width=8,0", "generator.width=0"),
         ("-m generator=dcgan,mlp generator.width=8,wide", "generator.width"),
         ("-m regularizer=[],[r2]", "r1"),
         ("-m regularizer=r1,[]", "[r1]"),
-        ("-m trainer.device=cpu,cpu", "sweep something else"),
         ("-m tracking.wandb.mode=offline,disabled", "sweep something else"),
-        ("-m resume=auto,never", "sweep something else"),
         ("-m run_dir=a,b", "sweep something else"),
         ("-m trainer.qqqq=1,2", "qqqq"),
     ],
@@ -321,10 +296,12 @@ EVIL = {
 }
 
 
-@pytest.mark.parametrize("what", EVIL)
-@pytest.mark.parametrize("flags", [[], ["-m"]], ids=["run", "sweep"])
+CASES = [([], what) for what in EVIL] + [(["-m"], what) for what in EVIL if "sweeper" in what or "header" in what]
+
+
+@pytest.mark.parametrize(("flags", "what"), CASES)
 def test_an_experiment_file_cannot_import_or_call(
-    what: str, flags: list[str], workdir: Path, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+    flags: list[str], what: str, workdir: Path, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (workdir / "marker.py").write_text(
         f"import pathlib\ndef touch(*a, **k):\n    pathlib.Path({str(workdir / 'touched')!r}).touch()\n"
@@ -418,12 +395,15 @@ def test_adding_and_deleting_cannot_slip_past_the_checks(word: str, refuse: Refu
     refuse(["train", "experiment=ring", word], word.strip("+~").partition("=")[0].split(".")[-1].split("/")[-1])
 
 
-@pytest.mark.parametrize("command", [STRINGS_FOR_PARTS[4], WRONG_TYPES[0], WRONG_TYPES[4], IMPOSSIBLE[5]])
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("trainer=fast", "trainer"), ("trainer.images=many", "trainer.images"), ("trainer.precision=fp7", "fp32, bf16")],
+)
 def test_hydras_full_errors_do_not_bring_a_traceback(
-    command: tuple[str, str], refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+    words: str, expected: str, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    refuse(f"{TRAIN} {command[0]}", command[1])
+    refuse(f"{TRAIN} {words}", expected)
 
 
 # -- data --------------------------------------------------------------------------------------------------------------

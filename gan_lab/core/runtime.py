@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -28,6 +29,12 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+@functools.cache
+def _own_threads() -> int:
+    """What the process started with: a run that asks for another number must not leave it to the next."""
+    return torch.get_num_threads()
+
+
 @dataclass
 class Runtime:
     """Everything about a machine that the game's rules must not know."""
@@ -37,10 +44,12 @@ class Runtime:
     channels_last: bool = False
     compile: bool = False
     deterministic: bool = False
+    threads: int | None = None  # of the CPU; None is the process's own number
     rank: int = 0
     world: int = 1
 
     def __post_init__(self) -> None:
+        torch.set_num_threads(self.threads or _own_threads())
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(self.deterministic)

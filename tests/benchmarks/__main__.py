@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.rounds < 1 or arguments.threads < 1:
         parser.error("--rounds and --threads must be at least 1")
     torch.set_num_threads(arguments.threads)
-    console, results = Console(), []
+    console, results = Console(width=None if sys.stdout.isatty() else 100), []
     for name in arguments.names or BENCHMARKS:
         with console.status(f"{name} ..."):
             results.append(BENCHMARKS[name](arguments.rounds))
@@ -54,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for result in results:
         console.print("; ".join((f"{result.name}: {result.ratio_of}", *result.notes)), highlight=False)
     if arguments.json:
-        rows = [vars(result) | {"goal": str(result.goal), "ratio": result.ratio, "met": result.met} for result in results]
+        rows = [
+            vars(result) | {"goal": str(result.goal), "ratio": result.ratio, "met": result.met} for result in results
+        ]
         arguments.json.write_text(json.dumps({"surroundings": surroundings, "benchmarks": rows}, indent=1) + "\n")
 
 
@@ -62,11 +65,15 @@ def table(results: Sequence[Result]) -> Table:
     """Medians over the rounds, and the ratio's smallest and largest value."""
     shown = Table("benchmark", "ours", "baseline", "unit", "ratio", "spread", "goal", "met", box=box.SIMPLE)
     for result in results:
-        ours, baseline = (f"{statistics.median(figures):,.4g}" for figures in (result.ours, result.baseline))
-        spread = f"{min(result.ratios):.3g} to {max(result.ratios):.3g}"
-        ratio, met = f"{result.ratio:.3g}", "yes" if result.met else "no"
+        ours, baseline = (_short(statistics.median(figures)) for figures in (result.ours, result.baseline))
+        spread = f"{_short(min(result.ratios))} to {_short(max(result.ratios))}"
+        ratio, met = _short(result.ratio), "yes" if result.met else "no"
         shown.add_row(result.name, ours, baseline, result.unit, ratio, spread, str(result.goal), met)
     return shown
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from gan_lab.core.forward_pass import key
 from gan_lab.core.loop import Order, step
 from gan_lab.train import Assembly
 from tests.benchmarks.measure import Goal, Result, alternate, build
+from tests.benchmarks.plain import LATENT_DIM
 
 BATCH, CHECKED, TIMED = 64, 5, 25  # 25 steps are one window of the experiment's log
 
@@ -23,7 +24,8 @@ class ByHand:
     def __init__(self, assembly: Assembly) -> None:
         trainer, game = assembly.trainer, assembly.game
         self.seed, self.total_images, self.decay = trainer.seed, trainer.images, trainer.ema
-        self.generator, self.discriminator = copy.deepcopy(game.nets["generator"]), copy.deepcopy(game.nets["discriminator"])
+        nets = copy.deepcopy(game.nets)
+        self.generator, self.discriminator = nets["generator"], nets["discriminator"]
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.pixels, self.order = assembly.data.columns["sample"], Order(len(assembly.data), trainer.seed)
         self.rate = game.optimizers["generator"].param_groups[0]["lr"]
@@ -38,7 +40,7 @@ class ByHand:
 
     def noise(self, phase: str) -> Tensor:
         self.random.manual_seed(key(self.seed, "latent", self.steps, phase, 0))
-        return torch.empty(BATCH, self.generator.latent_dim).normal_(generator=self.random)
+        return torch.empty(BATCH, LATENT_DIM).normal_(generator=self.random)
 
     def step(self) -> Tensor:
         """One update of D, then one of G; returns their losses."""

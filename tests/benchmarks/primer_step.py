@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
 from gan_lab.core.hooks import Hook
 from gan_lab.core.loop import Game, step
+from gan_lab.core.types import Phase
+from gan_lab.tasks.generation import GenerationPass
 from tests.benchmarks import plain
 from tests.benchmarks.measure import Goal, Result, alternate, build
 
@@ -16,7 +22,7 @@ class Losses(Hook):
     def __init__(self) -> None:
         self.seen: list[float] = []
 
-    def after_play(self, game, phase, values) -> None:  # type: ignore[no-untyped-def]
+    def after_play(self, game: Game, phase: Phase, values: Mapping[str, Sequence[Tensor]]) -> None:
         self.seen.append(values["adversarial"][0].item() * phase.terms["adversarial"].weight)
 
 
@@ -51,7 +57,7 @@ def _check(game: Game, loop: plain.PlainLoop) -> str:
     differences = []
     for _ in range(CHECKED):
         # A pass gives what its step will draw, wherever it is asked.
-        passes = [game.task.forward_pass(game, phase, 0, slice(0, BATCH)) for phase in game.phases]
+        passes = [GenerationPass(game, phase, 0, slice(0, BATCH)) for phase in game.phases]
         noise = [forward.latent[:, :, None, None] for forward in passes]
         expected = loop.step(passes[0].real.contiguous(), *noise)
         step(game)

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +62,7 @@ def memory(rounds: int) -> Result:
     return result
 
 
-def _peak(folder: Path, *arguments: Sequence[str] | str) -> float:
+def _peak(folder: Path, *arguments: str) -> float:
     """Megabytes that a Python process held at its peak."""
-    peak = int(_python("-c", PEAK, sys.executable, *map(str, arguments), folder=folder).split()[-1])
+    peak = int(_python("-c", PEAK, sys.executable, *arguments, folder=folder).split()[-1])
     return peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024)  # bytes there, KiB elsewhere

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import subprocess
-import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +77,9 @@ def test_fetched_images_are_the_chosen_rows_channels_last() -> None:
     assert batch.shape == (3, 3, 5, 6)
     assert batch.dtype == torch.float32
     assert batch.is_contiguous(memory_format=torch.channels_last)
-    assert torch.allclose(batch, torch.from_numpy(IMAGES[[4, 0, 4]].transpose(0, 3, 1, 2) / 127.5 - 1).float(), atol=1e-6)
+    assert torch.allclose(
+        batch, torch.from_numpy(IMAGES[[4, 0, 4]].transpose(0, 3, 1, 2) / 127.5 - 1).float(), atol=1e-6
+    )
     assert found.fetch("label", torch.tensor([4, 0, 4])).tolist() == [4, 0, 4]
     assert np.array_equal(found.columns["sample"].numpy(), IMAGES), "fetching changed the store"
 
@@ -227,21 +230,23 @@ def test_a_large_store_is_mapped_and_a_small_one_read_with_equal_contents(
     check(cached("toy", "key", Source()))
 
 
+def _build_shared(own: Path, other: Path, results: Any) -> None:
+    def rows(skipped: dict[str, str]) -> Rows:
+        own.with_suffix(".built").touch()
+        time.sleep(0.3)
+        yield {"sample": IMAGES}
+
+    own.touch()
+    while not other.exists():
+        time.sleep(0.01)
+    results.put(cached("toy", "shared", rows).columns["sample"].numpy().tobytes())
+
+
 def test_two_processes_that_build_at_once_build_once_and_get_equal_stores(cache: Path, tmp_path: Path) -> None:
-    script = (
-        "import sys, time, numpy as np\n"
-        "from pathlib import Path\n"
-        "from gan_lab.datasets.store import cached\n"
-        "def rows(skipped):\n"
-        "    Path(f'built-{sys.argv[1]}').touch(); time.sleep(0.3)\n"
-        "    yield {'sample': np.arange(48, dtype=np.uint8).reshape(1, 4, 4, 3)}\n"
-        "Path(f'ready-{sys.argv[1]}').touch()\n"
-        "while len(list(Path().glob('ready-*'))) < 2: time.sleep(0.01)\n"
-        "print(cached('toy', 'shared', rows).columns['sample'].sum().item())\n"
-    )
-    words = [sys.executable, "-c", script]
-    processes = [
-        subprocess.Popen([*words, str(i)], cwd=tmp_path, stdout=subprocess.PIPE, text=True) for i in range(2)
-    ]
-    assert [process.communicate(timeout=120)[0].strip() for process in processes] == [str(sum(range(48)))] * 2
-    assert len(list(tmp_path.glob("built-*"))) == 1
+    context = multiprocessing.get_context("fork")  # a fresh process would import torch for seconds
+    results = context.Queue()
+    first, second = tmp_path / "first", tmp_path / "second"
+    for own, other in ((first, second), (second, first)):
+        context.Process(target=_build_shared, args=(own, other, results), daemon=True).start()
+    assert [results.get(timeout=60) for _ in range(2)] == [IMAGES.tobytes()] * 2
+    assert len(list(tmp_path.glob("*.built"))) == 1

@@ -1,0 +1,292 @@
+"""Weights & Biases: offline runs that say everything, and a service whose trouble is never the run's."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from gan_lab.cli import main
+from gan_lab.tracking.wandb import decide_mode
+
+TRAIN = (
+    "train experiment=none generator=mlp discriminator=mlp dataset=mixture generator.width=8 discriminator.width=8 "
+    "trainer.batch_size=32 dataset.samples=256 evaluation.samples=32 trainer.device=cpu run_dir=run"
+).split()
+
+
+@pytest.fixture(autouse=True)
+def own_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key, no settings and no folders but this test's."""
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_PROJECT", "WANDB_RUN_GROUP"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name in ("DATA", "CACHE", "CONFIG"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / f"wandb-{name.lower()}"))
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+
+
+def inspect(folder: Path) -> list[dict[str, Any]]:
+    """An offline run's records, by W&B's own reader."""
+    words = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
+    result = subprocess.run(words, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def summary(run: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    return content
+
+
+# -- an offline run ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a thousand images, tracked offline."""
+    path = tmp_path_factory.mktemp("offline")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        patch.delenv("WANDB_API_KEY", raising=False)
+        for name in ("DATA", "CACHE", "CONFIG"):
+            patch.setenv(f"WANDB_{name}_DIR", str(path / f"wandb-{name.lower()}"))
+        words = [
+            "tracking.wandb.mode=offline", "tracking.wandb.tags=[one,two]", "tracking.wandb.project=tests",
+            "trainer.images=1024", "tracking.log_every=256", "tracking.samples_every=512", "evaluation.every=512",
+        ]  # fmt: skip
+        assert main([*TRAIN, *words]) == 0
+    return path / "run"
+
+
+@pytest.fixture(scope="module")
+def records(offline: Path) -> list[dict[str, Any]]:
+    (folder,) = offline.glob("wandb/offline-run-*")
+    return inspect(folder)
+
+
+def history(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [record["history"]["item"] for record in records if record["type"] == "history"]
+
+
+def test_the_config_is_nested_by_parts_and_the_run_has_its_group(records: list[dict[str, Any]]) -> None:
+    (run,) = (record["run"] for record in records if record["type"] == "run")
+    config = run["config"]["update"]
+    for part, name in (
+        ("generator", "mlp"),
+        ("discriminator", "mlp"),
+        ("loss", "non_saturating"),
+        ("dataset", "mixture"),
+    ):
+        assert config[part]["name"] == name
+    assert config["generator"]["width"] == 8
+    assert config["trainer"]["images"] == 1024
+    assert config["optimizer"]["generator"]["name"] == "adam"
+    assert (run["project"], run["job_type"], run["run_group"]) == ("tests", "train", "none")
+    assert set(run["tags"]) == {"one", "two", "none"}
+    assert run["display_name"] == "none-run"
+
+
+def test_everything_is_drawn_against_images(records: list[dict[str, Any]]) -> None:
+    metrics = [record["metric"] for record in records if record["type"] == "metric"]
+    assert {metric.get("glob_name"): metric.get("step_metric") for metric in metrics}["*"] == "images"
+    shown = [item["images"] for item in history(records)]
+    assert shown == sorted(shown)
+    assert set(shown) == {256, 512, 768, 1024}
+
+
+def test_the_history_has_what_one_watches_a_gan_by(records: list[dict[str, Any]], offline: Path) -> None:
+    wanted = {
+        "discriminator/adversarial", "generator/adversarial", "discriminator/real_logits", "discriminator/fake_logits",
+        "discriminator/real_accuracy", "discriminator/fake_accuracy", "discriminator/gradient_norm",
+        "generator/gradient_norm", "performance/images_per_second", "learning_rate/generator",
+        "learning_rate/discriminator",
+    }  # fmt: skip
+    logged = [item for item in history(records) if "generator/adversarial" in item]
+    assert [item["images"] for item in logged] == [256, 512, 768, 1024]
+    written = [record for record in metrics(offline) if "generator/adversarial" in record]
+    for item, record in zip(logged, written, strict=True):
+        assert wanted <= item.keys()
+        assert {name: item[name] for name in wanted} == pytest.approx({name: record[name] for name in wanted})
+    assert any("evaluation/modes" in item for item in history(records))
+
+
+def test_the_pictures_are_the_run_directorys(records: list[dict[str, Any]], offline: Path) -> None:
+    pictures = {item["images"]: item["samples.path"] for item in history(records) if "samples.path" in item}
+    assert pictures.keys() == {512, 1024}
+    (folder,) = offline.glob("wandb/offline-run-*")
+    for images, path in pictures.items():
+        sent = (folder / "files" / path).read_bytes()
+        assert sent == (offline / "samples" / f"{images}.png").read_bytes()
+
+
+def test_the_end_is_told_with_the_final_scores(records: list[dict[str, Any]], offline: Path) -> None:
+    assert [record["exit"]["exit_code"] for record in records if record["type"] == "exit"] == [0]
+    last: dict[str, Any] = {}
+    for record in records:
+        if record["type"] == "summary":
+            last |= record["summary"].get("update", {})
+    assert last["status"] == "finished"
+    final = {name: score["value"] for name, score in summary(offline)["metrics"].items()}
+    assert final
+    assert {name: last[f"final/{name}"] for name in final} == final
+    assert last["images_per_second"] == summary(offline)["images_per_second"]
+
+
+def test_a_second_run_of_the_process_lies_in_its_own_directory_and_holds_no_key(
+    offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W&B's service stays in the directory where the process's first run started it."""
+    monkeypatch.chdir(tmp_path)
+    secret = "5ec2e7beef" * 4
+    monkeypatch.setenv("WANDB_API_KEY", secret)
+    assert main([*TRAIN, "trainer.images=32", "tracking.wandb.mode=offline"]) == 0
+    assert list(tmp_path.glob("run/wandb/offline-run-*/*.wandb"))
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or secret.encode() not in path.read_bytes(), path
+
+
+def test_going_on_keeps_the_id_and_the_group(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    started: list[dict[str, Any]] = []
+
+    def init(**settings: Any) -> NoReturn:
+        started.append(settings)
+        raise RuntimeError("seen enough")
+
+    monkeypatch.chdir(offline.parent)
+    monkeypatch.setattr(wandb, "init", init)
+    words = ["tracking.wandb.mode=offline", "trainer.images=1056", "tracking.wandb.group=mine", "evaluation.every=512"]
+    with pytest.warns(UserWarning, match="W&B stopped"):
+        assert main([*TRAIN, *words]) == 0
+    assert started[0]["id"] in next(offline.glob("wandb/offline-run-*")).name
+    assert started[0]["group"] == "mine"
+
+
+# -- which mode --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port of this machine on which nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def open_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_auto_without_a_key_is_offline_with_the_reason() -> None:
+    mode, why = decide_mode("auto")
+    assert mode == "offline"
+    assert "wandb login" in str(why)
+
+
+def test_online_without_a_key_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match=r"wandb login.*WANDB_API_KEY"):
+        decide_mode("online")
+
+
+@pytest.mark.parametrize("mode", ["auto", "online"])
+def test_a_server_that_cannot_be_reached_is_offline_with_the_reason(
+    mode: str, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed_port}")
+    chosen, why = decide_mode(mode)
+    assert chosen == "offline"
+    assert "127.0.0.1 cannot be reached" in str(why)
+
+
+@pytest.mark.parametrize("mode", ["auto", "online"])
+def test_a_key_and_a_server_are_online(mode: str, open_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{open_port}")
+    assert decide_mode(mode) == ("online", None)
+
+
+def test_a_key_may_stand_in_the_netrc(open_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{open_port}")
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password xxxx\n")
+    (tmp_path / "netrc").chmod(0o600)
+    assert decide_mode("auto") == ("online", None)
+    (tmp_path / "netrc").write_text("machine elsewhere.example login user password xxxx\n")
+    assert decide_mode("auto")[0] == "offline"
+
+
+def test_an_address_that_is_none_does_not_stop_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    for address in ("http://127.0.0.1:port", "http://127.0.0.1:99999", "nonsense", "http://"):
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        assert decide_mode("auto")[0] == "offline", address
+
+
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
+def test_offline_and_disabled_ask_for_nothing(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("the network was touched")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    assert decide_mode(mode) == (mode, None)
+    monkeypatch.setenv("WANDB_MODE", mode)
+    assert decide_mode("auto") == (mode, None)
+
+
+# -- trouble -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["init", "define_metric", "log", "finish"])
+def test_trouble_with_wandb_never_fails_a_run(
+    where: str, workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import wandb
+
+    class Run:
+        """A run with one thing that does not work."""
+
+        dir = "run/wandb/offline-run-1/files"
+        url = None
+        summary: dict[str, Any] = {}  # noqa: RUF012
+
+        def __getattr__(self, name: str) -> Any:
+            return self.trouble if name == where else lambda *_, **__: None
+
+        def trouble(self, *_: object, **__: object) -> NoReturn:
+            raise RuntimeError("the service is down")
+
+    run = Run()
+    monkeypatch.setattr(wandb, "init", run.trouble if where == "init" else lambda **_: run)
+    with pytest.warns(UserWarning, match="W&B stopped .*the service is down") as warned:
+        assert main([*TRAIN, "trainer.images=64", "tracking.log_every=32", "tracking.wandb.mode=offline"]) == 0
+    assert sum("W&B stopped" in str(warning.message) for warning in warned) == 1
+    assert summary(Path("run"))["status"] == "finished"
+    assert [record["images"] for record in metrics(Path("run"))] == [32, 64]
+    assert "wandb sync None" not in capsys.readouterr().out
+
+
+def test_a_disabled_run_does_without_wandb(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)  # an import would raise
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="W&B stopped")
+        assert main([*TRAIN, "trainer.images=32", "tracking.wandb.mode=disabled"]) == 0
+    assert summary(Path("run"))["status"] == "finished"
+    assert not list(Path("run").glob("wandb"))
