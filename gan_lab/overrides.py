@@ -10,8 +10,9 @@ from pathlib import Path
 from gan_lab.config import check_data, groups, options, unhashed
 from gan_lab.registry import GROUPS, unknown
 
-SECRET_WORDS = {"apikey", "token", "secret", "password", "passwd", "credential", "credentials"}
-SECRET_KEYS = {"key", "api_key", "access_key", "private_key"}  # whole last parts: `key_dim` is fine
+ALWAYS_SECRET = {"secret", "password", "passwd", "credential", "credentials"}
+SECRET_AT_THE_END = {"key", "apikey", "token"}  # `api_key`; but `key_dim` and `token_size` are fine
+HYDRA = ("mode", "sweeper", "launcher", "verbose")  # what may be said to Hydra: the rest is where things lie, and code
 FLAGS_WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
 PASSIVE_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
 
@@ -94,13 +95,16 @@ def _check(override: str, folders: Sequence[Path]) -> None:
         raise ValueError(f"{override}: parts are chosen by name (gan-lab list); no config may hold _target_")
     if not equals and not key.startswith("~"):
         raise ValueError(f"{override}: expected key=value, as in generator=dcgan; see gan-lab train --help")
-    if SECRET_WORDS & set(re.split(r"[_-]", parts[-1].lower())) or parts[-1].lower() in SECRET_KEYS:
+    if any(_is_secret(name) for name in (parts[-1], *re.findall(r"oc\.env:\s*(\w+)", value))):
         raise ValueError(
             f"{key}=...: this looks like a secret, and overrides are written to disk; pass it in the environment "
             "(W&B reads WANDB_API_KEY, or run `wandb login`)"
         )
-    if parts[:2] == ["hydra", "callbacks"]:
-        raise ValueError(f"{key}: Hydra's callbacks can run anything and are not taken")
+    if parts[0] == "hydra" and parts[1:2] not in ([name] for name in HYDRA):
+        raise ValueError(
+            f"{key}: of Hydra's own settings these are taken: hydra.{', hydra.'.join(HYDRA)}; "
+            "where runs lie is run_dir=... or sweep_dir=..."
+        )
     if parts[0] in homes and key[0] in "+~":
         raise ValueError(f"{override}: {key[0]} would slip past the checks of {parts[0]}; write it without")
     if plain in groups():
@@ -110,6 +114,11 @@ def _check(override: str, folders: Sequence[Path]) -> None:
         raise ValueError(f"{override}: a value stands where parts belong; choose {inner}")
     elif parts[-1] == "name" and (group := "/".join(parts[:-1])) in groups():
         raise ValueError(f"{override}: a part is chosen as a whole, {group}={value}")
+
+
+def _is_secret(name: str) -> bool:
+    words = re.split(r"[_-]", name.lower())
+    return words[-1] in SECRET_AT_THE_END or not ALWAYS_SECRET.isdisjoint(words)
 
 
 def _check_choice(group: str, value: str, folders: Iterable[Path]) -> None:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
-import signal
 import sys
-import threading
 import time
 import traceback
 import warnings
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -25,8 +22,9 @@ from gan_lab.core import checkpoint
 from gan_lab.core.hooks import Diverged, Do, Log
 from gan_lab.core.loop import Game, train
 from gan_lab.metrics.scores import choose_metrics, inference, score
+from gan_lab.signals import Signals
 from gan_lab.tracking import Tracker, pictures
-from gan_lab.tracking.console import Console, terminal
+from gan_lab.tracking.console import Console, last_words, terminal
 from gan_lab.tracking.run_directory import RunDirectory
 from gan_lab.tracking.wandb import WandbTracker, decide_mode
 from gan_lab.train import Assembly, assemble, describe, resolved, state_bytes
@@ -34,29 +32,6 @@ from gan_lab.train import Assembly, assemble, describe, resolved, state_bytes
 PICTURE_SEED = 0  # every run's grids show the same latents, so that they can be compared
 SELECTION_SEED, FINAL_SEED = 1, 2  # a score that may have chosen a checkpoint is not the one that is reported
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
-
-
-class Signals:
-    """SIGINT and SIGTERM ask the run to save and stop at the step's end; a second SIGINT stops it at once."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> Signals:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._receive)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received == signal.SIGINT == number:
-            raise KeyboardInterrupt
-        self.received = number
 
 
 def preflight(config: DictConfig, path: Path) -> None:
@@ -71,8 +46,9 @@ def preflight(config: DictConfig, path: Path) -> None:
 
 def _check(directory: RunDirectory, assembly: Assembly, config: DictConfig) -> None:
     directory.check(config_hash(resolved(config)), config.resume)
-    if directory.summary:
-        before = yaml.safe_load((directory.path / "config.yaml").read_text())["trainer"]["images"]
+    planned = directory.path / "config.yaml"
+    if directory.summary and planned.exists():  # a job that could not be built has a summary alone
+        before = yaml.safe_load(planned.read_text())["trainer"]["images"]
         if before != assembly.trainer.images and assembly.about["depends_on_duration"]:
             raise ValueError(
                 f"run_dir={directory.path} was planned for {before:,} images, and "
@@ -313,29 +289,10 @@ class _Life:
         if error:
             print(f"gan-lab: {status}: {error}", file=sys.stderr)
         if hasattr(self, "console"):
-            for line in self._last_words(status):
+            lines = last_words(self.directory.summary, self.directory.path, self.picture, short=self.sweep is not None)
+            for line in lines:
                 self.console.say(line)
         return code
-
-    def _last_words(self, status: str) -> list[str]:
-        summary, path = self.directory.summary, self.directory.path
-        speed = f", {summary['images_per_second']:,.0f} images/s" if summary.get("images_per_second") else ""
-        lines = [f"{status}: {summary['images']:,} images in {summary['seconds']:,.1f} s{speed}"]
-        if scores := summary.get("metrics"):
-            lines.append("scores    " + "  ".join(f"{name} {entry['value']:.4g}" for name, entry in scores.items()))
-        if self.sweep:
-            return lines  # the table says the rest
-        if self.picture:
-            lines.append(f"pictures  {self.picture}")
-        if self.wandb and self.wandb.mode == "offline":
-            lines.append(f"W&B       wandb sync {summary['wandb']}")
-        elif self.wandb and summary.get("wandb"):
-            lines.append(f"W&B       {summary['wandb']}")
-        if status == "interrupted":
-            lines.append(f"go on     repeat the command with run_dir={path}")
-        elif status == "finished":
-            lines.append(f"next      gan-lab sample {path} --num 64 --out samples.png")
-        return lines
 
 
 def run_job(config: DictConfig, sweep: str | None = None) -> int:

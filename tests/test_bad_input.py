@@ -475,6 +475,13 @@ def test_a_run_directory_with_foreign_files_is_refused(workdir: Path, refuse: Re
     refuse(["train", *TINY, "run_dir=thesis"], "chapter1.tex", "another folder")
 
 
+def test_hydras_own_folders_do_not_slip_past_the_checks(workdir: Path, refuse: Refuse) -> None:
+    (workdir / "thesis").mkdir()
+    (workdir / "thesis" / "chapter1.tex").write_text("It was a dark and stormy night")
+    refuse(["train", *TINY, "hydra.run.dir=thesis"], "run_dir")
+    refuse(["train", "-m", *TINY, "hydra.sweep.dir=thesis"], "sweep_dir")
+
+
 def test_a_run_directory_in_use_is_refused(workdir: Path, refuse: Refuse) -> None:
     from gan_lab.tracking.run_directory import RunDirectory
 

@@ -85,8 +85,8 @@ class Toy:
         size: Positive | tuple[Positive, Positive] = 32,
         names: list[str] = ["a"],  # noqa: B006 - a list is what is tested
         table: dict[str, int] = {"a": 1},  # noqa: B006
-        inner: Inner = Inner(),  # noqa: B008
-        anything=None,  # type: ignore[no-untyped-def]  # noqa: ANN001
+        inner: Inner = Inner(),
+        anything=None,  # type: ignore[no-untyped-def]
     ) -> None:
         self.given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
 
@@ -124,8 +124,8 @@ def test_values_of_the_command_line_arrive_as_their_types(toy: None) -> None:
     built = generators.build(compose("generator=toy", *overrides).generator, sample_shape=(2,), num_classes=None)
     assert built.given == {
         **Toy((2,), None).given, "width": 3, "rate": 2.0, "flag": True, "word": "5", "maybe": 4, "mode": "second",
-        "kernel": 1, "pair": (7, 8), "many": (1, 2, 3), "size": (32, 64), "names": ["x", "y"], "table": {"a": 1, "b": 2},
-        "inner": Inner(9, "far"), "anything": {"a": 1}, "narrow": -1.0, "maybe_bounded": 2,
+        "kernel": 1, "pair": (7, 8), "many": (1, 2, 3), "size": (32, 64), "names": ["x", "y"],
+        "table": {"a": 1, "b": 2}, "inner": Inner(9, "far"), "anything": {"a": 1}, "narrow": -1.0, "maybe_bounded": 2,
     }  # fmt: skip
     assert type(built.given["rate"]) is float
 

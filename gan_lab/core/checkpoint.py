@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -31,6 +32,8 @@ def save(state: Mapping[str, Any], folder: Path, *, keep: int = 2) -> Path:
     _check_plain(state, "state")
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"{state['images']:012d}"
+    if _whole(final):  # the same images are the same state; replacing it would leave a moment without it
+        return final
     temporary = folder / f".saving-{os.getpid()}"
     for stale in folder.glob(".saving-*"):
         shutil.rmtree(stale, ignore_errors=True)
@@ -40,7 +43,7 @@ def save(state: Mapping[str, Any], folder: Path, *, keep: int = 2) -> Path:
         try:
             torch.save(dict(state), payload)
         except RuntimeError as error:  # torch reports a full disk so
-            raise OSError(f"cannot write {payload}: {error}") from error
+            raise OSError(errno.ENOSPC, f"cannot write a checkpoint ({error})", str(payload)) from error
         manifest = {"schema": SCHEMA, "images": state["images"], **_fingerprint(payload)}
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
         for path in (payload, temporary / "manifest.json", temporary):
@@ -71,6 +74,14 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
     if found:
         raise DamagedCheckpoints(f"every checkpoint in {folder} is damaged; move the folder away to start again")
     return None
+
+
+def _whole(path: Path) -> bool:
+    try:
+        manifest = json.loads((path / "manifest.json").read_text())
+        return _fingerprint(path / "state.pt") == {name: manifest[name] for name in ("bytes", "sha256")}
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -73,3 +73,22 @@ class Console:
 
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, (int, float)) else "-"
+
+
+def last_words(summary: Mapping[str, Any], path: Path, picture: Path | None, *, short: bool) -> list[str]:
+    """How a run ended, and, unless a sweep's table follows, where its pictures are and what to type next."""
+    speed = f", {summary['images_per_second']:,.0f} images/s" if summary.get("images_per_second") else ""
+    lines = [f"{summary['status']}: {summary['images']:,} images in {summary['seconds']:,.1f} s{speed}"]
+    if scores := summary.get("metrics"):
+        lines.append("scores    " + "  ".join(f"{name} {_short(entry['value'])}" for name, entry in scores.items()))
+    if short:
+        return lines
+    if picture:
+        lines.append(f"pictures  {picture}")
+    if link := summary.get("wandb"):
+        lines.append(f"W&B       {link}" if link.startswith("http") else f"W&B       wandb sync {link}")
+    if summary["status"] == "interrupted":
+        lines.append(f"go on     repeat the command with run_dir={path}")
+    elif summary["status"] == "finished":
+        lines.append(f"next      gan-lab sample {path} --num 64 --out samples.png")
+    return lines

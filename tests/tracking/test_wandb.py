@@ -16,10 +16,11 @@ import pytest
 from gan_lab.cli import main
 from gan_lab.tracking.wandb import decide_mode
 
-TRAIN = (
+COMMAND = (
     "train experiment=none generator=mlp discriminator=mlp dataset=mixture generator.width=8 discriminator.width=8 "
     "trainer.batch_size=32 dataset.samples=256 evaluation.samples=32 trainer.device=cpu run_dir=run"
-).split()
+)
+TRAIN = COMMAND.split()
 
 
 @pytest.fixture(autouse=True)
