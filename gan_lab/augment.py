@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gan_lab.core.forward_pass import ForwardPass
+from gan_lab.layers import ImageSize
 from gan_lab.registry import Share, augmentations
 
 
@@ -19,13 +20,14 @@ class Identity:
 
 @augmentations.register("flip")
 class Flip:
-    """Mirrors images [B, C, H, W] left to right with probability `p`, real and fake ones by draws of their own."""
+    """Mirrors images [B, C, H, W] left to right with probability `p`, real and fake ones by draws of their own.
 
-    def __init__(self, *, p: Share = 0.5) -> None:
+    It asks for an image size so that points, which have none, are refused.
+    """
+
+    def __init__(self, image_size: ImageSize, *, p: Share = 0.5) -> None:
         self.p = p
 
     def __call__(self, forward: ForwardPass, images: Tensor, stream: str) -> Tensor:
-        if images.dim() != 4:
-            raise ValueError(f"augment=flip mirrors images; this data has samples of shape {tuple(images.shape[1:])}")
         mirrored = forward.draw(f"flip/{stream}", 1, 1, 1, kind="uniform") < self.p
         return torch.where(mirrored, images.flip(3), images)

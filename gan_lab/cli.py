@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from gan_lab import __version__
 
@@ -27,8 +28,17 @@ gan-lab: any generator against any discriminator under any loss, on any data
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage in one line, like everything else that is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{self.prog.removeprefix('gan-lab ')}: {message}; see {self.prog} --help")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns 0 done, 1 a run failed, 2 wrong usage, 130 and 143 interrupted and saved."""
+    # Threads that spin at barriers stall each other when a machine is shared; set before anything imports torch.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     words = list(sys.argv[1:] if argv is None else argv)
     commands = {"train": train, "list": list_parts, "sample": sample}
     if words[:1] in (["--version"], ["-V"]):
@@ -75,9 +85,7 @@ def list_parts(argv: Sequence[str]) -> int:
     from gan_lab.registry import KINDS, load, unknown
 
     groups = {kind: registry.groups[0] for kind, registry in KINDS.items()} | {"experiments": "experiment"}
-    parser = argparse.ArgumentParser(
-        prog="gan-lab list", description="What there is to choose from: registered parts and presets."
-    )
+    parser = _Parser(prog="gan-lab list", description="What there is to choose from: registered parts and presets.")
     parser.add_argument("kind", nargs="?", metavar="KIND", help=", ".join(groups))
     kind = parser.parse_args(argv).kind
     load()
@@ -94,7 +102,7 @@ def list_parts(argv: Sequence[str]) -> int:
 
 def sample(argv: Sequence[str]) -> int:
     """Write samples of a trained run: a .png grid, an .npz, or a folder of PNGs."""
-    parser = argparse.ArgumentParser(prog="gan-lab sample", description="Pictures from a trained run.")
+    parser = _Parser(prog="gan-lab sample", description="Pictures from a trained run.")
     parser.add_argument("run", metavar="RUN", type=Path, help="a run directory")
     parser.add_argument("--num", type=int, default=64, help="how many (64)")
     parser.add_argument("--seed", type=int, default=0, help="a seed gives the same pictures anywhere (0)")

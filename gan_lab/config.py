@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,7 @@ class Tracking:
 
 
 SECTIONS: dict[str, type] = {"trainer": Trainer, "evaluation": Evaluation, "tracking": Tracking}
+SCHEMAS = {name: registry.schema(section, f"section__{section.__name__}") for name, section in SECTIONS.items()}
 
 # What a config's hash leaves out: where a run lies, how it is watched, on what it runs, and how long.
 UNHASHED = ("run_dir", "sweep_dir", "sweep_name", "resume", "tracking", "hydra")
@@ -90,8 +92,7 @@ def publish() -> None:
 
     registry.publish()
     store = ConfigStore.instance()
-    sections = {name: registry.schema(section, f"section__{section.__name__}") for name, section in SECTIONS.items()}
-    store.store(name="schema", node=sections, provider="gan_lab.config")
+    store.store(name="schema", node=SCHEMAS, provider="gan_lab.config")
     store.store(group="experiment", name="none", node={}, package="_global_", provider="gan_lab")
     for path in sorted(EXPERIMENTS.glob("*.yaml")):
         check_data(path)
@@ -136,10 +137,15 @@ def check_data(path: Path) -> None:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text())
+        text = path.read_text()
+        content = yaml.safe_load(text)
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     refuse_targets(content, str(path))
+    if "_target_" in text:  # inside a string, say, that a resolver would decode
+        refuse_targets({"_target_": None}, str(path))
+    if re.search(r"^#\s*@package\s+hydra", text, flags=re.M):
+        raise ValueError(f"{path}: a preset cannot be of the package hydra, which holds callbacks and folders")
     if isinstance(content, dict):
         keys = content.get("hydra")
         if keys is not None and not (isinstance(keys, dict) and set(keys) <= set(HYDRA_KEYS)):

@@ -29,9 +29,11 @@ def launch(argv: Sequence[str]) -> int:
     if any(word.startswith(("--shell-completion", "-sc")) for word in argv):
         return _hydra(argv)  # half-typed words: nothing to check
     arguments = parse(argv)
-    if arguments.passive:
-        return _hydra([*arguments.flags, *arguments.all_overrides])
     parsed = _parse(arguments.all_overrides)
+    if arguments.passive:
+        if not arguments.asks_for_help:
+            _compose([_first_value(override) for override in parsed])
+        return _hydra([*arguments.flags, *arguments.all_overrides])
     sweeps = [override for override in parsed if override.is_sweep_override()]
     composed = _compose([_first_value(override) for override in parsed])
     if arguments.multirun or getattr(composed.hydra.mode, "name", None) == "MULTIRUN":
@@ -46,7 +48,7 @@ def _train_one(arguments: Arguments, composed: DictConfig) -> int:
     from gan_lab import run
 
     experiment = composed.hydra.runtime.choices.experiment
-    path = Path(composed.run_dir or f"runs/{experiment}/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+    path = Path(_folder(composed, "run_dir") or f"runs/{experiment}/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
     run.preflight(_without_hydra(composed), path)
     codes: list[int] = []
     code = _hydra(
@@ -64,13 +66,21 @@ def _sweep(arguments: Arguments, composed: DictConfig) -> int:
     experiments = next((o.partition("=")[2] for o in arguments.overrides if o.startswith("experiment=")), None)
     experiment = (experiments or composed.hydra.runtime.choices.experiment).replace(",", "+")
     own = [override for override in arguments.overrides if not override.startswith("hydra")]
-    folder = Path(composed.sweep_dir or f"sweeps/{composed.sweep_name or f'{experiment}-{job_name(own)[:8]}'}")
+    name = _folder(composed, "sweep_name") or f"{experiment}-{job_name(own)[:8]}"
+    folder = Path(_folder(composed, "sweep_dir") or f"sweeps/{name}")
     flags = [flag for flag in arguments.flags if flag not in ("-m", "--multirun")]
     start = time.time()
     code = _hydra(["-m", *flags, *arguments.all_overrides, f"hydra.sweep.dir={_quote(folder)}"], job)
     jobs = table.jobs_since(folder, start)
     failed = table.report(jobs, time.time() - start) if jobs else 0
     return code or int(failed > 0)
+
+
+def _folder(composed: DictConfig, key: str) -> str | None:
+    value = composed[key]
+    if OmegaConf.is_config(value):
+        raise ValueError(f"{key}={value}: expected a path")
+    return None if value is None else str(value)
 
 
 def _quote(value: object) -> str:
@@ -150,7 +160,7 @@ def _check_each_value(parsed: Sequence[Override], composed: DictConfig) -> None:
             try:
                 OmegaConf.update(trial, override.key_or_group, OverridesParser.create().parse_override(word).value())
             except OmegaConfBaseException as error:
-                raise _explain(error, [word]) from error
+                raise ValueError(f"{word}: {_one_line(error)}") from error
             check_parts(trial)
 
 

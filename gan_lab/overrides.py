@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gan_lab.config import check_data, groups, options, unhashed
-from gan_lab.registry import GROUPS, unknown
+from gan_lab.registry import GROUPS, nearest, unknown
 
 ALWAYS_SECRET = {"secret", "password", "passwd", "credential", "credentials"}
 SECRET_AT_THE_END = {"key", "apikey", "token"}  # `api_key`; but `key_dim` and `token_size` are fine
 HYDRA = ("mode", "sweeper", "launcher", "verbose")  # what may be said to Hydra: the rest is where things lie, and code
 FLAGS_WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
+FLAGS = (
+    "--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p", "--run", "-r",
+    "--multirun", "-m", "--info", "-i", "--config-dir", "-cd",
+)  # fmt: skip
 PASSIVE_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
 
 
@@ -33,6 +37,10 @@ class Arguments:
     def passive(self) -> bool:
         """Whether Hydra only shows something."""
         return any(flag.partition("=")[0] in PASSIVE_FLAGS for flag in self.flags)
+
+    @property
+    def asks_for_help(self) -> bool:
+        return any(flag in ("--help", "-h", "--hydra-help", "--version") for flag in self.flags)
 
     @property
     def all_overrides(self) -> list[str]:
@@ -57,6 +65,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         elif name == "hydra.searchpath":
             arguments.folders += [_preset_folder(p.removeprefix("file://")) for p in re.findall(r"[^\[\],'\"]+", value)]
         elif word.startswith("-"):
+            _check_flag(name, value)
             # "--cfg=job" is one word here and two to Hydra's short spelling
             arguments.flags += [word] if name.startswith("--") else [name, value] if value else [word]
         else:
@@ -64,6 +73,13 @@ def parse(argv: Sequence[str]) -> Arguments:
     for override in arguments.overrides:
         _check(override, arguments.folders)
     return arguments
+
+
+def _check_flag(name: str, value: str) -> None:
+    if name not in FLAGS:
+        raise ValueError(f"{name}: there is no such flag. {nearest(name, FLAGS)}")
+    if name in ("--cfg", "-c") and value not in ("job", "hydra", "all"):
+        raise unknown(name, value, ("job", "hydra", "all"))
 
 
 def _preset_folder(value: str) -> Path:
@@ -93,7 +109,7 @@ def _check(override: str, folders: Sequence[Path]) -> None:
     homes = {group.split("/")[0] for group in groups()}
     if "_target_" in override:
         raise ValueError(f"{override}: parts are chosen by name (gan-lab list); no config may hold _target_")
-    if not equals and not key.startswith("~"):
+    if not (plain and (equals or key.startswith("~"))):
         raise ValueError(f"{override}: expected key=value, as in generator=dcgan; see gan-lab train --help")
     if any(_is_secret(name) for name in (parts[-1], *re.findall(r"oc\.env:\s*(\w+)", value))):
         raise ValueError(
@@ -105,7 +121,7 @@ def _check(override: str, folders: Sequence[Path]) -> None:
             f"{key}: of Hydra's own settings these are taken: hydra.{', hydra.'.join(HYDRA)}; "
             "where runs lie is run_dir=... or sweep_dir=..."
         )
-    if parts[0] in homes and key[0] in "+~":
+    if key[0] in "+~" and parts[0] != "hydra":
         raise ValueError(f"{override}: {key[0]} would slip past the checks of {parts[0]}; write it without")
     if plain in groups():
         _check_choice(plain, value, folders)

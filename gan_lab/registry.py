@@ -22,6 +22,7 @@ import math
 import os
 import pkgutil
 import sys
+import traceback
 import types
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -58,15 +59,15 @@ _nodes: dict[str, type] = {}  # a node's class name -> the node; see __getattr__
 
 def unknown(what: str, name: object, choices: Iterable[str]) -> ValueError:
     """The error for a choice that does not exist: the nearest ones first, then all."""
-    return ValueError(f"{what}={name}: there is no such choice. {_nearest(name, choices)}")
+    return ValueError(f"{what}={name}: there is no such choice. {nearest(name, choices)}")
 
 
 def unknown_key(where: str, name: str, keys: Iterable[str]) -> ValueError:
     """The error for a key that a part or a section does not have."""
-    return ValueError(f"{where or 'the config'} has no key {name}. {_nearest(name, keys)}")
+    return ValueError(f"{where or 'the config'} has no key {name}. {nearest(name, keys)}")
 
 
-def _nearest(name: object, choices: Iterable[str]) -> str:
+def nearest(name: object, choices: Iterable[str]) -> str:
     names = sorted(choices)
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
@@ -146,11 +147,7 @@ def _restore(value: Any, hint: Any, where: str) -> Any:
     """The value as its author annotated it. Raises ValueError for what the annotation does not allow."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        value = _restore(value, args[0], where)
-        for bounds in args[1:]:
-            if isinstance(bounds, Bounds) and value is not None and value not in bounds:
-                raise ValueError(f"{where}={value}: it must be {bounds}")
-        return value
+        return _restore_annotated(value, args, where)
     if origin in (Union, types.UnionType):
         return _restore_union(value, args, where)
     if origin is Literal:
@@ -163,6 +160,16 @@ def _restore(value: Any, hint: Any, where: str) -> Any:
         return hint(**{name: _restore(getattr(value, name), h, f"{where}.{name}") for name, h, _ in parameters(hint)})
     if tuple in (origin, hint):
         return _restore_tuple(value, args, where)
+    if hint in SIMPLE and not _is(value, hint):
+        raise ValueError(f"{where}={value}: expected {_spell(hint)}")
+    return float(value) if hint is float else value
+
+
+def _restore_annotated(value: Any, args: tuple[Any, ...], where: str) -> Any:
+    value = _restore(value, args[0], where)
+    for bounds in args[1:]:
+        if isinstance(bounds, Bounds) and value is not None and value not in bounds:
+            raise ValueError(f"{where}={value}: it must be {bounds}")
     return value
 
 
@@ -215,13 +222,16 @@ def _arguments(cls: Callable[..., Any], node: type, config: Any, where: str) -> 
     for name in config:
         if name not in fields:
             raise unknown_key(where, name, fields - {"name"})
+    for name, hint, _ in parameters(cls):
+        if dataclasses.is_dataclass(hint) and name in config and not OmegaConf.is_dict(config[name]):
+            raise ValueError(f"{where}.{name}={config[name]}: a value stands where a section belongs")
     try:
         typed = OmegaConf.merge(OmegaConf.structured(node), config)
         values = OmegaConf.to_container(
             typed, resolve=True, throw_on_missing=True, structured_config_mode=SCMode.INSTANTIATE
         )
     except OmegaConfBaseException as error:
-        raise ValueError(f"{where}.{error.full_key}: {error.msg or error}") from error
+        raise ValueError(f"{where}.{error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
     return {name: _restore(getattr(values, name), hint, f"{where}.{name}") for name, hint, _ in parameters(cls)}
 
 
@@ -320,7 +330,8 @@ def publish() -> None:
 # -- who registers -----------------------------------------------------------------------------------------------------
 
 HOMES = (
-    "generators", "discriminators", "datasets", "tasks", "losses", "regularizers", "augment", "optimizers", "schedules"
+    "generators", "discriminators", "datasets", "tasks", "losses", "regularizers", "augment", "optimizers",
+    "schedules", "config",
 )  # fmt: skip
 _loaded = False
 
@@ -354,13 +365,11 @@ def plugins() -> list[str]:
 def _plug_in(name: str, load: Callable[[], Any]) -> None:
     try:
         load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         global _loaded
         _loaded = False
-        frames = error.__traceback__
-        while frames and frames.tb_next:
-            frames = frames.tb_next
-        at = f" ({frames.tb_frame.f_code.co_filename}:{frames.tb_lineno})" if frames else ""
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+        at = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames and frames[-1].filename != __file__ else ""
         raise ValueError(f"plug-in {name} cannot be imported: {type(error).__name__}: {error}{at}") from error
 
 

@@ -138,6 +138,8 @@ class _Life:
                 return self._end("finished", None, 0)
             except KeyboardInterrupt:
                 return self._end("interrupted", "a second interrupt: not saved", 130)
+            except checkpoint.DamagedCheckpoints as error:
+                return self._end("failed", str(error), 2)
             except Diverged as error:
                 return self._end("diverged", str(error), 1)
             except OSError as error:

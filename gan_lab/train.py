@@ -99,7 +99,7 @@ def build_task(config: DictConfig, sample_shape: tuple[int, ...], num_classes: i
         config.task,
         make_generator=functools.partial(make, registry.generators),
         make_discriminator=functools.partial(make, registry.discriminators),
-        augment=registry.augmentations.build(config.augment),
+        augment=registry.augmentations.build(config.augment, **values),
         **values,
     )
 

@@ -200,7 +200,7 @@ IMPOSSIBLE = [
     ("regularizer=[r1] regularizer.r1.gamma=-1", "regularizer.r1.gamma=-1"),
     ("schedule/learning_rate=cosine schedule.learning_rate.final=2", "schedule.learning_rate.final"),
     ("generator=dcgan", "choose another part, or other data"),
-    ("augment=flip", "images"),
+    ("augment=flip", "needs image_size"),
     ("dataset=mnist5k generator=dcgan discriminator=dcgan dataset.image_size=33", "near it are 24, 28, 32, 40"),
     ("dataset=mnist5k generator=dcgan discriminator=dcgan dataset.image_size=8", "near it are 16"),
     ("dataset=mnist5k dataset.image_size=0", "dataset.image_size"),
@@ -593,8 +593,7 @@ def test_a_run_without_a_checkpoint_cannot_be_sampled(run_here: Path, refuse: Re
 def test_a_run_whose_checkpoints_are_all_damaged_cannot_be_sampled(run_here: Path, refuse: Refuse) -> None:
     for path in run_here.glob("checkpoints/*/state.pt"):
         path.write_bytes(path.read_bytes()[:-100])
-    with pytest.warns(UserWarning, match="damaged"):
-        refuse("sample run", "damaged")
+    refuse("sample run", "every checkpoint in run/checkpoints is damaged")
 
 
 def test_a_run_with_plugins_asks_for_them(run_here: Path, refuse: Refuse) -> None:

@@ -274,6 +274,7 @@ def test_a_jobs_name_tells_apart_what_is_trained() -> None:
     words = ["generator=mlp", "trainer.seed=1"]
     others = [
         [], ["generator=mlp"], ["generator=mlp", "trainer.seed=2"], ["generator=dcgan", "trainer.seed=1"],
-        [*words, "trainer.images=5"], [*words, "evaluation.samples=5"], ["generator=mlp", "trainer.seed=1,trainer.ema=0"]
+        [*words, "trainer.images=5"], [*words, "evaluation.samples=5"],
+        ["generator=mlp", "trainer.seed=1,trainer.ema=0"],
     ]  # fmt: skip
     assert len({config.job_name(other) for other in [words, *others]}) == len(others) + 1

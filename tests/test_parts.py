@@ -38,22 +38,22 @@ def build(*overrides: str) -> Assembly:
     return assemble(config)
 
 
+def asks_for_images(generator: str, discriminator: str) -> bool:
+    classes = registry.generators.classes[generator], registry.discriminators.classes[discriminator]
+    return any("image_size" in registry.supplied(cls) for cls in classes)
+
+
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize(("generator", "discriminator", "loss"), TRIPLES)
 def test_every_triple_trains_saves_loads_and_samples(
     generator: str, discriminator: str, loss: str, data: str, tmp_path: Path
 ) -> None:
     overrides = [f"generator={generator}", f"discriminator={discriminator}", f"loss={loss}", *DATA[data]]
-    try:
-        assembly = build(*overrides)
-    except ValueError as refusal:
-        # only what cannot make points may refuse, and it says so in one line
-        assert data == "points"
-        assert "samples of shape (2,) do not have" in str(refusal)
-        assert "image_size" in {*registry.supplied(registry.generators.classes[generator])} | {
-            *registry.supplied(registry.discriminators.classes[discriminator])
-        }
+    if data == "points" and asks_for_images(generator, discriminator):
+        with pytest.raises(ValueError, match=r"samples of shape \(2,\) do not have"):
+            build(*overrides)
         return
+    assembly = build(*overrides)
     game = assembly.game
     before = copy.deepcopy(game.nets.state_dict())
     values: list[float] = []
@@ -87,11 +87,9 @@ def test_every_triple_trains_saves_loads_and_samples(
 @pytest.mark.parametrize(("generator", "discriminator", "loss"), TRIPLES)
 def test_every_triple_takes_a_step_on_the_meta_device(generator: str, discriminator: str, loss: str, data: str) -> None:
     overrides = [f"generator={generator}", f"discriminator={discriminator}", f"loss={loss}", *DATA[data]]
-    try:
-        assembly = build(*overrides, "trainer.device=meta")
-    except ValueError:
-        assert data == "points"
-        return
+    if data == "points" and asks_for_images(generator, discriminator):
+        pytest.skip("one of them asks for an image size, and points have none")
+    assembly = build(*overrides, "trainer.device=meta")
     train(assembly.game, 4)
     assert assembly.game.step == 1
     assert all(p.is_meta for p in assembly.game.nets.parameters())

@@ -40,7 +40,7 @@ def test_the_demonstration_does_what_it_says(tmp_path: Path) -> None:
         return [line.split()[:4] for line in text.splitlines() if re.match(r"\s*(mine|mlp) ", line)]
 
     shown = blocks("")[0]
-    assert [row for row in rows(done.stdout)] == rows(shown), "the README's table has other jobs, or another order"
+    assert rows(done.stdout) == rows(shown), "the README's table has other jobs, or another order"
     header = next(line for line in shown.splitlines() if "status" in line)
     assert header.strip() in {line.strip() for line in done.stdout.splitlines()}
     runs = sorted((tmp_path / "sweeps").glob("*/*/wandb/offline-run-*"))

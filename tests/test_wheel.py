@@ -41,12 +41,12 @@ def test_the_wheel_lists_trains_and_samples_from_elsewhere(tmp_path: Path) -> No
     environment = os.environ | {"PYTHONPATH": str(site)}
 
     def run(*words: str) -> str:
-        # -P leaves the current directory out, and the finder of an editable install must not win
-        command = [
-            sys.executable,
-            "-c",
-            "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]; from gan_lab.cli import main; sys.exit(main())",
-        ]
+        # the finder of an editable install must not win
+        script = (
+            "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]; "
+            "from gan_lab.cli import main; sys.exit(main())"
+        )
+        command = [sys.executable, "-c", script]
         done = subprocess.run([*command, *words], cwd=elsewhere, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout

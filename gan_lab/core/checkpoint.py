@@ -18,7 +18,7 @@ import torch
 SCHEMA = 1
 
 
-class DamagedCheckpoints(RuntimeError):
+class DamagedCheckpoints(ValueError):
     """There are checkpoints, and none of them can be read: starting again at zero would hide the loss."""
 
 
@@ -65,12 +65,16 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
 
     Raises DamagedCheckpoints where there are checkpoints but no valid one.
     """
-    found = _newest_first(folder)
+    found, damaged = _newest_first(folder), []
     for path in found:
         try:
-            return load(path)
+            state = load(path)
         except (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            warnings.warn(f"checkpoint {path} is damaged and passed over: {error}", stacklevel=2)
+            damaged.append(f"checkpoint {path} is damaged and passed over: {error}")
+            continue
+        for warning in damaged:
+            warnings.warn(warning, stacklevel=2)
+        return state
     if found:
         raise DamagedCheckpoints(f"every checkpoint in {folder} is damaged; move the folder away to start again")
     return None

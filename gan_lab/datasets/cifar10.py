@@ -57,5 +57,8 @@ class CIFAR10:
 
 
 def _archive(root: Path) -> bool:
-    """Whether torchvision may unpack an archive that is already there; it downloads nothing then."""
-    return (root / "cifar-10-python.tar.gz").exists()
+    """Whether torchvision may unpack an archive that is there: a damaged one it would replace by a download."""
+    from torchvision.datasets import CIFAR10 as Source
+    from torchvision.datasets.utils import check_integrity
+
+    return bool(check_integrity(str(root / Source.filename), Source.tgz_md5))

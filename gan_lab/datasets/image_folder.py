@@ -73,19 +73,31 @@ class ImageFolder:
         """One picture as uint8 [H, W, C], or why it cannot be read."""
         from PIL import Image, ImageOps
 
+        height, width = self.size
         try:
             with Image.open(file) as image:
                 if image.width * image.height > MAX_PIXELS:
                     return f"{image.width} x {image.height} pixels are too many"
                 image.load()  # only this finds a truncated file
-                upright = ImageOps.exif_transpose(image)
-                height, width = self.size
-                fitted = ImageOps.fit(
-                    upright.convert("L" if self.channels == 1 else "RGB"), (width, height), Image.Resampling.LANCZOS
-                )
+                upright = _eight_bits(ImageOps.exif_transpose(image)).convert("L" if self.channels == 1 else "RGB")
+                # cropped to whole pixels first: a resize of a box would blend in what lies outside
+                scale = min(upright.width / width, upright.height / height)
+                crop = max(round(width * scale), 1), max(round(height * scale), 1)
+                left, top = (upright.width - crop[0]) // 2, (upright.height - crop[1]) // 2
+                cropped = upright.crop((left, top, left + crop[0], top + crop[1]))
+                resized = cropped.resize((width, height), Image.Resampling.LANCZOS)
         except Exception as error:  # decoders raise whatever they like
             return str(error) or type(error).__name__
-        return np.asarray(fitted, dtype=np.uint8).reshape(height, width, self.channels)
+        return np.asarray(resized, dtype=np.uint8).reshape(height, width, self.channels)
+
+
+def _eight_bits(image: Any) -> Any:
+    """Sixteen bits of grey scaled to eight; PIL's own conversion would cut them off at 255."""
+    from PIL import Image
+
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image, dtype=np.float64) / 257).round().clip(0, 255).astype(np.uint8))
 
 
 def _digest(file: Path) -> str:

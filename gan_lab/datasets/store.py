@@ -98,8 +98,9 @@ def cached(name: str, key: str, rows: Callable[[dict[str, str]], Rows]) -> Store
                 return store
             _write(folder, rows)
     except OSError as error:
+        store = _in_memory(rows)  # where the source is at fault, this raises its error again
         warnings.warn(f"cannot cache data in {folder.parent} ({error}); set GAN_LAB_CACHE", stacklevel=2)
-        return _in_memory(rows)
+        return store
     store = _open(folder)
     assert store is not None
     return store

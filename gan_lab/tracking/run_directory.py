@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,11 +36,14 @@ class RunDirectory:
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"run_dir={self.path} is a file; give a folder")
         parent = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        if not parent.is_dir():
+            raise ValueError(f"run_dir={self.path} lies inside {parent}, which is a file; give a folder")
         if not os.access(parent, os.W_OK | os.X_OK):
             raise ValueError(f"run_dir={self.path} cannot be written: {parent} is read-only for this user")
         if not self.path.exists():
             return
-        if strange := sorted({path.name for path in self.path.iterdir()} - OURS):
+        left = re.compile(r"\.(config\.yaml|summary\.json|metrics\.jsonl)-\d+")  # half written when it was killed
+        if strange := sorted(p.name for p in self.path.iterdir() if p.name not in OURS and not left.fullmatch(p.name)):
             names = ", ".join(strange[:3])
             raise ValueError(f"run_dir={self.path} holds files that are no run's ({names}); give another folder")
         if not self.summary:
@@ -102,7 +106,7 @@ class RunDirectory:
         if record.get(SPEED):
             self.speeds.append(record[SPEED])
         with self.metrics_file.open("a") as file:
-            file.write(json.dumps({name: _finite(value) for name, value in record.items()}) + "\n")
+            file.write(json.dumps(_finite(record)) + "\n")
 
     def picture(self, path: Path, images: int) -> None: ...
 
@@ -110,12 +114,15 @@ class RunDirectory:
         self.summary |= values
         speed = statistics.median(self.speeds) if self.speeds else 0.0
         self.summary["images_per_second"] = round(speed, 2)
-        _write_atomically(self.summary_file, json.dumps(self.summary, indent=1, default=str) + "\n")
+        _write_atomically(self.summary_file, json.dumps(_finite(self.summary), indent=1, default=str) + "\n")
 
     def finish(self, summary: Mapping[str, Any]) -> None: ...
 
 
 def _finite(value: Any) -> Any:
+    """Numbers that JSON does not know as null, at any depth."""
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

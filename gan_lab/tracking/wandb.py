@@ -34,7 +34,7 @@ def decide_mode(mode: str) -> tuple[str, str | None]:
     try:
         port = server.port or (80 if server.scheme == "http" else 443)
         socket.create_connection((server.hostname or "", port), timeout=PROBE_SECONDS).close()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: WANDB_BASE_URL is no address
         return "offline", f"{server.hostname} cannot be reached ({error})"
     return "online", None
 
@@ -90,7 +90,7 @@ class WandbTracker:
             id=_stable_id(self.folder / "wandb"),
             resume="allow" if self.mode == "online" else None,
             mode=self.mode,  # type: ignore[arg-type]
-            dir=str(self.folder),
+            dir=str(self.folder.absolute()),  # its service keeps the directory where the first run began
             config=dict(config),
             reinit="create_new",  # or the jobs of a sweep would share one run
             settings=wandb.Settings(
@@ -111,7 +111,9 @@ class WandbTracker:
     @property
     def link(self) -> str | None:
         """The run's page, or its offline folder."""
-        return self.run and (self.run.url if self.mode == "online" else str(Path(self.run.dir).parent))
+        if self.run is None or self.mode == "online":
+            return self.run and str(self.run.url)
+        return str(self.folder / "wandb" / Path(self.run.dir).parent.name)
 
     def record(self, record: Mapping[str, Any]) -> None:
         self._guard(lambda: self.run and self.run.log(dict(record)))

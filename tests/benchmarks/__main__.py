@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.rounds < 1 or arguments.threads < 1:
         parser.error("--rounds and --threads must be at least 1")
     torch.set_num_threads(arguments.threads)
-    console, results = Console(width=None if sys.stdout.isatty() else 100), []
+    console, results = Console(width=None if sys.stdout.isatty() else 120), []
     for name in arguments.names or BENCHMARKS:
         with console.status(f"{name} ..."):
             results.append(BENCHMARKS[name](arguments.rounds))
@@ -63,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def table(results: Sequence[Result]) -> Table:
     """Medians over the rounds, and the ratio's smallest and largest value."""
-    shown = Table("benchmark", "ours", "baseline", "unit", "ratio", "spread", "goal", "met", box=box.SIMPLE)
+    shown = Table(box=box.SIMPLE)
+    for name in ("benchmark", "ours", "baseline", "unit", "ratio", "spread", "goal", "met"):
+        shown.add_column(name, no_wrap=True)
     for result in results:
         ours, baseline = (_short(statistics.median(figures)) for figures in (result.ours, result.baseline))
         spread = f"{_short(min(result.ratios))} to {_short(max(result.ratios))}"
