@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -94,11 +95,19 @@ def publish() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=SCHEMAS, provider="gan_lab.config")
     store.store(group="experiment", name="none", node={}, package="_global_", provider="gan_lab")
-    for path in sorted(EXPERIMENTS.glob("*.yaml")):
-        check_data(path)
-        node = OmegaConf.load(path)
-        store.store(group="experiment", name=path.stem, node=node, package="_global_", provider="gan_lab")
+    for name, node in _shipped_experiments().items():
+        store.store(group="experiment", name=name, node=node, package="_global_", provider="gan_lab")
     OmegaConf.register_new_resolver("gan_lab.job", job_name, replace=True)
+
+
+@functools.cache
+def _shipped_experiments() -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    paths = sorted(EXPERIMENTS.glob("*.yaml"))
+    for path in paths:
+        check_data(path)
+    return {path.stem: OmegaConf.load(path) for path in paths}
 
 
 def job_name(overrides: Iterable[str]) -> str:
@@ -109,7 +118,7 @@ def job_name(overrides: Iterable[str]) -> str:
 
 def unhashed(key: str) -> bool:
     """Whether a key says only where a run lies, how it is watched or on what it runs."""
-    return key.split(".")[0] in UNHASHED or key == "trainer.device"
+    return re.split(r"[./]", key)[0] in UNHASHED or key == "trainer.device"
 
 
 def options(group: str, folders: Iterable[Path] = ()) -> list[str]:

@@ -136,6 +136,8 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
             composed = hydra.compose("config", list(overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise _explain(error, overrides) from error
+    if composed.hydra.callbacks:  # the last barrier: Hydra would instantiate them before any of our code runs
+        raise ValueError("the config holds Hydra callbacks, which can run anything and are not taken")
     check_parts(_without_hydra(composed))
     return composed
 
@@ -179,7 +181,7 @@ def _explain(error: Exception, overrides: Sequence[str]) -> ValueError:
     if missing is None:
         return ValueError(text)
     key = missing[1]
-    groups = [o for o in overrides if o.partition("=")[0] in gan_lab_config.groups()]
+    groups = [o for o in overrides if o.partition("=")[0] in (*gan_lab_config.groups(), "hydra.searchpath")]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         known: Any = hydra.compose("config", groups)
     *path, last = key.split(".")

@@ -229,9 +229,10 @@ class _Life:
             f"learning_rate/{player}": optimizer.param_groups[0]["lr"]
             for player, optimizer in self.game.optimizers.items()
         }
+        counters = self._counters()
         for tracker in self.trackers:
-            tracker.record(record | self._counters() | rates)
-        self.directory.update_summary(**self._counters())
+            tracker.record(record | counters | rates)
+        self.directory.update_summary(**counters)
 
     def _save(self, game: Game) -> None:
         state = {
@@ -250,7 +251,10 @@ class _Life:
     def _look(self, game: Game) -> None:
         points = len(self.assembly.dataset.sample_shape) == 1
         samples = self._samples(1000 if points else self.assembly.tracking.samples, PICTURE_SEED)
-        self.picture = self.directory.samples / f"{game.images}.png"
+        picture = self.directory.samples / f"{game.images}.png"
+        if picture == self.picture:  # the last period ended with the run
+            return
+        self.picture = picture
         pictures.save(samples, self.picture, self.assembly.data.columns["sample"][:2000] if points else None)
         for tracker in self.trackers:
             tracker.picture(self.picture, game.images)

@@ -71,16 +71,20 @@ def check_parts(config: DictConfig) -> None:
 
 
 @functools.lru_cache(maxsize=2)
-def _load_data(dataset: str) -> tuple[Any, Store]:
-    """A data set and its training store, shared by the jobs of a sweep that run in one process."""
-    built = registry.datasets.build(OmegaConf.create(json.loads(dataset)))
-    return built, built.load("train")
+def _data_set(settings: str) -> Any:
+    return registry.datasets.build(OmegaConf.create(json.loads(settings)))
 
 
-def load_data(config: DictConfig) -> tuple[Any, Store]:
-    return _load_data(
-        json.dumps(OmegaConf.to_container(config.dataset, resolve=True, enum_to_str=True), sort_keys=True)
-    )
+@functools.lru_cache(maxsize=2)
+def _store(dataset: Any) -> Store:
+    store: Store = dataset.load("train")
+    return store
+
+
+def data_set(config: DictConfig) -> Any:
+    """The data set that a config names: one object, and so one store, for all jobs of a sweep in one process."""
+    settings = OmegaConf.to_container(config.dataset, resolve=True, enum_to_str=True)
+    return _data_set(json.dumps(settings, sort_keys=True))
 
 
 def build_task(config: DictConfig, sample_shape: tuple[int, ...], num_classes: int | None, seed: int) -> Any:
@@ -116,7 +120,7 @@ def assemble(config: DictConfig) -> Assembly:
         deterministic=trainer.deterministic,
         threads=trainer.threads,
     )
-    dataset, data = load_data(config)
+    dataset = data_set(config)
     choose_metrics(dataset, evaluation.metrics)
     task = build_task(config, tuple(dataset.sample_shape), dataset.num_classes, trainer.seed)
     runtime.place(task.nets)
@@ -128,6 +132,7 @@ def assemble(config: DictConfig) -> Assembly:
     phases = task.phases(loss, regularizers)
     optimizers = {player: _optimizer(config, player, names, task.nets) for player, names in task.players.items()}
     schedule = registry.schedules.build(config.schedule.learning_rate, total_images=trainer.images)
+    data = _store(dataset)  # last: what does not fit together is found before a large folder is decoded
     game = Game(
         task,
         phases,

