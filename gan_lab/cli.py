@@ -37,8 +37,9 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns 0 done, 1 a run failed, 2 wrong usage, 130 and 143 interrupted and saved."""
-    # Threads that spin at barriers stall each other when a machine is shared; set before anything imports torch.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # GNU OpenMP's threads spin long at barriers, which stalls a machine that something else is using, too. A shorter
+    # spin costs an idle one nothing that could be measured. It is read when torch is first imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "100000")
     words = list(sys.argv[1:] if argv is None else argv)
     commands = {"train": train, "list": list_parts, "sample": sample}
     if words[:1] in (["--version"], ["-V"]):
