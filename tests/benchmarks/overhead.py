@@ -1,4 +1,4 @@
-"""What the framework costs: the default experiment's step against the same maths and draws written by hand."""
+"""The framework's own cost: the default step, less its lazy R1, against the same maths written by hand."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ class ByHand:
         self.generator, self.discriminator = nets["generator"], nets["discriminator"]
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.pixels, self.order = assembly.data.columns["sample"], Order(len(assembly.data), trainer.seed)
-        self.rate = game.optimizers["generator"].param_groups[0]["lr"]
+        group = game.optimizers["generator"].param_groups[0]
+        self.rate = group["lr"]
         self.adam_g, self.adam_d = (
-            torch.optim.Adam(net.parameters(), self.rate, (0.5, 0.999), fused=True)
+            torch.optim.Adam(net.parameters(), self.rate, group["betas"], fused=True)
             for net in (self.generator, self.discriminator)
         )
         self.random = torch.Generator()
@@ -85,7 +86,7 @@ class ByHand:
 
 
 def run(rounds: int) -> Result:
-    assembly = build("experiment=dcgan_mnist5k", log_every=TIMED * BATCH)
+    assembly = build("experiment=dcgan_mnist5k", "regularizer=[]", log_every=TIMED * BATCH)
     game, loop = assembly.game, ByHand(assembly)
     result = Result("overhead", "s/step", "ours / baseline", Goal("at most", 1.03))
     for _ in range(CHECKED):
