@@ -1,8 +1,31 @@
-"""Blocks that two families share."""
+"""Blocks and options that several families share: normalization, conditioning, initialization, residual blocks."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate, one_hot
+from torch.nn.utils.parametrizations import spectral_norm as normalize_spectrum
+
+from gan_lab.core.types import DiscriminatorOutput
+
 ImageSize = int | tuple[int, int]
+Normalization = Literal["batch", "instance", "layer", "none"]
+Initialization = Literal["default", "orthogonal", "xavier", "normal"]
+GeneratorConditioning = Literal["none", "concat", "batch_norm"]
+DiscriminatorConditioning = Literal["none", "projection", "auxiliary"]
+
+
+# -- sizes -------------------------------------------------------------------------------------------------------------
+
+
+def sides(image_size: ImageSize) -> tuple[int, int]:
+    """(height, width)."""
+    return (image_size, image_size) if isinstance(image_size, int) else image_size
 
 
 def pyramid(image_size: ImageSize, smallest: int = 4) -> tuple[tuple[int, int], int]:
@@ -14,7 +37,7 @@ def pyramid(image_size: ImageSize, smallest: int = 4) -> tuple[tuple[int, int], 
     >>> pyramid(64)
     ((4, 4), 4)
     """
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    height, width = sides(image_size)
     doublings = max((min(height, width) // smallest).bit_length() - 1, 0)
     scale = 2**doublings
     if doublings < 2 or height % scale or width % scale:
@@ -24,3 +47,213 @@ def pyramid(image_size: ImageSize, smallest: int = 4) -> tuple[tuple[int, int], 
             f"image_size={image_size}: strided layers cannot make this size; near it are {', '.join(map(str, near))}"
         )
     return (height // scale, width // scale), doublings
+
+
+# -- labels ------------------------------------------------------------------------------------------------------------
+
+
+def conditioned_on(num_classes: int | None, conditioning: str, player: str) -> int | None:
+    """How many classes a network looks at: all where it is conditioned, None where it is not.
+
+    Raises ValueError where it is conditioned and the data has no labels.
+    """
+    if conditioning == "none":
+        return None
+    if num_classes is None:
+        raise ValueError(
+            f"{player}.conditioning={conditioning} needs labels, and this data set has none; "
+            f"choose {player}.conditioning=none, or labelled data"
+        )
+    return num_classes
+
+
+class Latents(nn.Module):
+    """Latents [B, latent_dim] as they are, or with the label's one-hot vector behind them.
+
+    Mirza and Osindero 2014, arXiv 1411.1784, section 3.2. `size` is how many numbers come out.
+    """
+
+    def __init__(self, latent_dim: int, num_classes: int | None) -> None:
+        super().__init__()
+        self.num_classes, self.size = num_classes, latent_dim + (num_classes or 0)
+
+    def forward(self, z: Tensor, label: Tensor | None) -> Tensor:
+        if self.num_classes is None:
+            return z
+        assert label is not None
+        return torch.cat([z, one_hot(label, self.num_classes).to(z.dtype)], dim=1)
+
+
+class ConditionalNorm(nn.Module):
+    """A normalization with a gain and a bias per class [num_classes, C] (Dumoulin et al. 2017, arXiv 1610.07629, eq. 5).
+
+    Over batches it is the class-conditional batch norm of Miyato and Koyama (2018, arXiv 1802.05637).
+    """
+
+    def __init__(self, norm: nn.Module, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.norm = norm
+        self.gain, self.bias = nn.Embedding(num_classes, channels), nn.Embedding(num_classes, channels)
+        nn.init.ones_(self.gain.weight)
+        nn.init.zeros_(self.bias.weight)
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        gain, bias = (table(label).view(*x.shape[:2], *[1] * (x.dim() - 2)) for table in (self.gain, self.bias))
+        return torch.addcmul(bias, self.norm(x), gain)
+
+
+class Stack(nn.Sequential):
+    """Layers in a row; those that look at the label get it."""
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        for layer in self:
+            x = layer(x, label) if isinstance(layer, (ConditionalNorm, Residual)) else layer(x)
+        return x
+
+
+class Verdict(nn.Module):
+    """What a discriminator says about features [B, C] or a map of them [B, C, H, W], given the logits [B] or [B, H, W].
+
+    `projection` adds the inner product of features and the class's embedding to each logit (Miyato and Koyama 2018,
+    arXiv 1802.05637, eq. 3); `auxiliary` classifies the mean features (Odena et al. 2017, arXiv 1610.09585, section 3).
+    """
+
+    def __init__(self, channels: int, num_classes: int | None, conditioning: DiscriminatorConditioning) -> None:
+        super().__init__()
+        classes = conditioned_on(num_classes, conditioning, "discriminator")
+        self.embedding = nn.Embedding(classes, channels) if classes and conditioning == "projection" else None
+        self.classifier = nn.Linear(channels, classes) if classes and conditioning == "auxiliary" else None
+        if self.embedding is not None:  # unit normals, as embeddings come, would drown what the picture says
+            nn.init.xavier_uniform_(self.embedding.weight)
+
+    def forward(self, logits: Tensor, features: Tensor, label: Tensor | None) -> DiscriminatorOutput:
+        class_logits = None
+        if self.embedding is not None:
+            embedded = self.embedding(label)
+            logits = logits + (features * embedded.view(*embedded.shape, *[1] * (features.dim() - 2))).sum(1)
+        if self.classifier is not None:
+            class_logits = self.classifier(features.flatten(2).mean(2) if features.dim() > 2 else features)
+        return DiscriminatorOutput(logits, class_logits, (features,))
+
+
+# -- options of any network --------------------------------------------------------------------------------------------
+
+
+def norm2d(kind: Normalization, channels: int, num_classes: int | None = None) -> nn.Module:
+    """A normalization of maps [B, C, H, W], with a gain and a bias per channel, or per channel and class.
+
+    batch: Ioffe and Szegedy 2015, arXiv 1502.03167. instance: Ulyanov et al. 2016, arXiv 1607.08022. layer, over all of
+    a sample: Ba et al. 2016, arXiv 1607.06450.
+    """
+    affine = num_classes is None
+    norm: nn.Module = {
+        "batch": lambda: nn.BatchNorm2d(channels, affine=affine),
+        "instance": lambda: nn.InstanceNorm2d(channels, affine=affine),
+        "layer": lambda: nn.GroupNorm(1, channels, affine=affine),
+        "none": nn.Identity,
+    }[kind]()
+    return norm if num_classes is None else ConditionalNorm(norm, channels, num_classes)
+
+
+def norm1d(kind: Literal["batch", "layer", "none"], features: int, num_classes: int | None = None) -> nn.Module:
+    """The same for vectors [B, features]."""
+    affine = num_classes is None
+    norm: nn.Module = {
+        "batch": lambda: nn.BatchNorm1d(features, affine=affine),
+        "layer": lambda: nn.LayerNorm(features, elementwise_affine=affine),
+        "none": nn.Identity,
+    }[kind]()
+    return norm if num_classes is None else ConditionalNorm(norm, features, num_classes)
+
+
+def norm_classes(num_classes: int | None, conditioning: GeneratorConditioning, normalization: str) -> int | None:
+    """How many classes a generator's normalizations look at. Raises ValueError where batch norm is wanted and absent."""
+    if conditioning != "batch_norm":
+        return None
+    if normalization != "batch":
+        raise ValueError(
+            f"generator.conditioning=batch_norm needs generator.normalization=batch, not {normalization}"
+        )
+    return num_classes
+
+
+def prepare(
+    net: nn.Module,
+    initialization: Initialization,
+    spectral_norm: bool,
+    gains: Mapping[nn.Module, float] | None = None,
+) -> None:
+    """Initialize a network's weights, then divide each by its largest singular value where that is asked for.
+
+    default: PyTorch's. orthogonal: Saxe et al. 2014, arXiv 1312.6120. xavier: Glorot and Bengio 2010, eq. 16, times
+    `gains`. normal: N(0, 0.02), Radford et al. 2015, arXiv 1511.06434, section 4. All but the first set biases to zero.
+    Spectral normalization: Miyato et al. 2018, arXiv 1802.05957, one power iteration a forward pass. Class-conditional
+    gains and biases are left alone by both.
+    """
+    conditional = {table for norm in net.modules() if isinstance(norm, ConditionalNorm) for table in norm.children()}
+    weighted = (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd)
+    for module in [m for m in net.modules() if isinstance(m, weighted) and m not in conditional]:
+        if initialization != "default":
+            gain = (gains or {}).get(module, 1.0)
+            {
+                "orthogonal": nn.init.orthogonal_,
+                "xavier": lambda weight, gain=gain: nn.init.xavier_uniform_(weight, gain),
+                "normal": lambda weight: nn.init.normal_(weight, 0.0, 0.02),
+            }[initialization](module.weight)
+            if getattr(module, "bias", None) is not None:
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        if spectral_norm:
+            normalize_spectrum(module)
+
+
+# -- blocks ------------------------------------------------------------------------------------------------------------
+
+
+class Residual(nn.Module):
+    """x + f(x), f with two 3 x 3 convolutions behind a normalization and ReLU each (He et al. 2016, arXiv 1603.05027).
+
+    Up, it doubles height and width (nearest neighbour) before the first; down, it halves them (means) after the second,
+    as in Miyato et al. 2018, arXiv 1802.05957, figure 8. A picture comes in bare: no normalization, no ReLU before the
+    first convolution. The shortcut is a 1 x 1 convolution where shapes differ, always on the smaller of the two sizes:
+    it commutes with both resamplings.
+    """
+
+    def __init__(
+        self,
+        inside: int,
+        outside: int,
+        *,
+        resample: Literal["up", "down"] | None = None,
+        hidden: int | None = None,
+        norm: Callable[[int], nn.Module] = lambda channels: nn.Identity(),
+        bare: bool = False,
+    ) -> None:
+        super().__init__()
+        hidden = hidden or outside
+        self.resample, self.bare = resample, bare
+        self.first_norm = nn.Identity() if bare else norm(inside)
+        self.first = nn.Conv2d(inside, hidden, 3, padding=1)
+        self.second_norm = norm(hidden)
+        self.second = nn.Conv2d(hidden, outside, 3, padding=1)
+        self.shortcut = nn.Conv2d(inside, outside, 1) if inside != outside or resample else nn.Identity()
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        h = x if self.bare else _normalized(self.first_norm, x, label).relu()
+        if self.resample == "up":
+            h = interpolate(h, scale_factor=2)
+        h = self.second(_normalized(self.second_norm, self.first(h), label).relu())
+        if self.resample == "down":
+            h, x = avg_pool2d(h, 2), avg_pool2d(x, 2)
+        x = self.shortcut(x)
+        return h + (interpolate(x, scale_factor=2) if self.resample == "up" else x)
+
+
+def _normalized(norm: nn.Module, x: Tensor, label: Tensor | None) -> Tensor:
+    normalized: Tensor = norm(x, label) if isinstance(norm, ConditionalNorm) else norm(x)
+    return normalized
+
+
+def residual_gains(net: nn.Module) -> dict[nn.Module, float]:
+    """Xavier's gains as SNGAN's authors set them: sqrt 2 in residual branches, 1 elsewhere."""
+    blocks = [block for block in net.modules() if isinstance(block, Residual)]
+    return {conv: math.sqrt(2) for block in blocks for conv in (block.first, block.second)}

@@ -32,6 +32,34 @@ def adam(
     )  # fmt: skip
 
 
+@optimizers.register("adamw")
+def adamw(
+    parameters: Sequence[nn.Parameter],
+    *,
+    learning_rate: Rate = 2e-4,
+    beta1: Share = 0.5,
+    beta2: Share = 0.999,
+    epsilon: Rate = 1e-8,
+    weight_decay: Weight = 1e-2,
+) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2)."""
+    return torch.optim.AdamW(parameters, learning_rate, (beta1, beta2), epsilon, weight_decay, fused=_fused(parameters))
+
+
+@optimizers.register("rmsprop")
+def rmsprop(
+    parameters: Sequence[nn.Parameter],
+    *,
+    learning_rate: Rate = 5e-5,
+    decay: Share = 0.99,
+    epsilon: Rate = 1e-8,
+    momentum: Share = 0.0,
+    weight_decay: Weight = 0.0,
+) -> torch.optim.Optimizer:
+    """RMSprop (Tieleman and Hinton 2012, lecture 6e), by default with the WGAN's rate (arXiv 1701.07875, section 4)."""
+    return torch.optim.RMSprop(parameters, learning_rate, decay, epsilon, weight_decay, momentum)
+
+
 @optimizers.register("sgd")
 def sgd(
     parameters: Sequence[nn.Parameter],

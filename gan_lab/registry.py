@@ -19,6 +19,7 @@ import importlib
 import importlib.metadata
 import inspect
 import math
+import operator
 import os
 import pkgutil
 import sys
@@ -304,7 +305,7 @@ augmentations = Registry("augmentations", "augment")
 datasets = Registry("datasets", "dataset")
 tasks = Registry("tasks", "task")
 optimizers = Registry("optimizers", "optimizer/generator", "optimizer/discriminator")
-schedules = Registry("schedules", "schedule/learning_rate")
+schedules = Registry("schedules", "schedule/learning_rate", "schedule/beta2", "schedule/regularizer")
 KINDS: dict[str, Registry] = {
     registry.kind: registry
     for registry in (
@@ -312,6 +313,11 @@ KINDS: dict[str, Registry] = {
     )
 }  # fmt: skip
 GROUPS: dict[str, Registry] = {group: registry for registry in KINDS.values() for group in registry.groups}
+
+
+def node(config: Any, group: str) -> Any:
+    """A group's node in a config: `optimizer/generator` lies at `optimizer.generator`."""
+    return functools.reduce(operator.getitem, group.split("/"), config)
 
 
 def publish() -> None:

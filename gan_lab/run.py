@@ -28,6 +28,7 @@ from gan_lab.tracking.console import Console, last_words, terminal
 from gan_lab.tracking.run_directory import RunDirectory
 from gan_lab.tracking.wandb import WandbTracker, decide_mode
 from gan_lab.train import Assembly, assemble, describe, resolved, state_bytes
+from gan_lab.warm_start import initialize_from
 
 PICTURE_SEED = 0  # every run's grids show the same latents, so that they can be compared
 SELECTION_SEED, FINAL_SEED = 1, 2  # a score that may have chosen a checkpoint is not the one that is reported
@@ -49,12 +50,14 @@ def _check(directory: RunDirectory, assembly: Assembly, config: DictConfig) -> N
     planned = directory.path / "config.yaml"
     if directory.summary and planned.exists():  # a job that could not be built has a summary alone
         before = yaml.safe_load(planned.read_text())["trainer"]["images"]
-        if before != assembly.trainer.images and assembly.about["depends_on_duration"]:
+        if before != assembly.trainer.images and (depends := assembly.about["depends_on_duration"]):
             raise ValueError(
                 f"run_dir={directory.path} was planned for {before:,} images, and "
-                f"schedule/learning_rate={config.schedule.learning_rate.name} depends on that: repeat "
+                f"schedule/{depends[0]}={config.schedule[depends[0]].name} depends on that: repeat "
                 f"trainer.images={before}, or give another run_dir"
             )
+    if config.init_from is not None and not directory.summary.get("images"):  # what goes on has its own weights
+        initialize_from(assembly, config.init_from)
     parent = next(p for p in (directory.path, *directory.path.absolute().parents) if p.exists())
     needed, free = (assembly.trainer.keep_checkpoints + 1) * state_bytes(assembly), shutil.disk_usage(parent).free
     if free < needed:

@@ -6,7 +6,7 @@ import functools
 import json
 import math
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,11 +16,12 @@ from torch import nn
 from gan_lab import registry
 from gan_lab.config import Evaluation, Tracking, Trainer, refuse_targets
 from gan_lab.core.forward_pass import key
-from gan_lab.core.hooks import EMA, LearningRate
+from gan_lab.core.hooks import EMA
 from gan_lab.core.loop import Game
 from gan_lab.core.runtime import Runtime, choose_device
 from gan_lab.datasets.store import Store
 from gan_lab.metrics.scores import choose_metrics
+from gan_lab.optimization import build_optimizers, build_schedules, correct_for_lazy_phases, scheduled
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Assembly:
     game: Game
     ema: EMA | None
     about: dict[str, Any]  # what a checkpoint must say besides its state: enough to sample without data
+    notes: list[str] = field(default_factory=list)  # what a person should know of how it came about
 
     @property
     def sampled_nets(self) -> nn.ModuleDict:
@@ -64,10 +66,10 @@ def check_parts(config: DictConfig) -> None:
     sections(config)
     for group, kind in registry.GROUPS.items():
         if kind.listed:
-            for name, part in (config.get(group) or {}).items():
-                kind.arguments(part, f"{group}/{name}")
+            for name, node in (config.get(group) or {}).items():
+                kind.arguments(node, f"{group}/{name}")
         else:
-            kind.arguments(OmegaConf.select(config, group.replace("/", ".")), group)
+            kind.arguments(registry.node(config, group), group)
 
 
 @functools.lru_cache(maxsize=2)
@@ -87,12 +89,18 @@ def data_set(config: DictConfig) -> Any:
     return _data_set(json.dumps(settings, sort_keys=True))
 
 
-def build_task(config: DictConfig, sample_shape: tuple[int, ...], num_classes: int | None, seed: int) -> Any:
-    """The task with its networks, initialized on the CPU from the seed. Needs no data."""
+def supplied_values(sample_shape: tuple[int, ...], num_classes: int | None) -> dict[str, Any]:
+    """What a data set says of its samples, by the names under which parts ask for it."""
     values: dict[str, Any] = {"sample_shape": sample_shape, "num_classes": num_classes}
     if len(sample_shape) == 3:
         channels, height, width = sample_shape
         values |= {"image_channels": channels, "image_size": height if height == width else (height, width)}
+    return values
+
+
+def build_task(config: DictConfig, sample_shape: tuple[int, ...], num_classes: int | None, seed: int) -> Any:
+    """The task with its networks, initialized on the CPU from the seed. Needs no data."""
+    values = supplied_values(sample_shape, num_classes)
 
     def make(kind: registry.Registry, **changes: Any) -> nn.Module:
         net: nn.Module = kind.build(config[kind.groups[0]], **{**values, **changes})
@@ -125,13 +133,16 @@ def assemble(config: DictConfig) -> Assembly:
     task = build_task(config, tuple(dataset.sample_shape), dataset.num_classes, trainer.seed)
     runtime.place(task.nets)
     loss = registry.losses.build(config.loss)
+    values = supplied_values(tuple(dataset.sample_shape), dataset.num_classes)
     regularizers = {
-        name: registry.regularizers.build(part, f"regularizer/{name}")
-        for name, part in (config.get("regularizer") or {}).items()
+        name: registry.regularizers.build(node, f"regularizer/{name}", **values)
+        for name, node in (config.get("regularizer") or {}).items()
     }
     phases = task.phases(loss, regularizers)
-    optimizers = {player: _optimizer(config, player, names, task.nets) for player, names in task.players.items()}
-    schedule = registry.schedules.build(config.schedule.learning_rate, total_images=trainer.images)
+    optimizers = build_optimizers(config, task)
+    if trainer.lazy_correction:
+        correct_for_lazy_phases(optimizers, phases)
+    schedules = build_schedules(config, trainer.images)
     data = _store(dataset)  # last: what does not fit together is found before a large folder is decoded
     game = Game(
         task,
@@ -143,7 +154,7 @@ def assemble(config: DictConfig) -> Assembly:
         micro_batches=trainer.micro_batches,
         seed=trainer.seed,
         reuse_fakes=trainer.reuse_fakes,
-        hooks=[LearningRate(optimizers, schedule)],
+        hooks=scheduled(schedules, optimizers, regularizers),
     )
     ema = None
     if trainer.ema:
@@ -153,25 +164,27 @@ def assemble(config: DictConfig) -> Assembly:
         "sample_shape": list(dataset.sample_shape),
         "num_classes": dataset.num_classes,
         "total_images": trainer.images,
-        "depends_on_duration": schedule.depends_on_duration,
+        "depends_on_duration": [group for group, schedule in schedules.items() if schedule.depends_on_duration],
         "plugins": registry.plugins(),
         "threads": torch.get_num_threads(),
         "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
     }
-    return Assembly(trainer, evaluation, tracking, dataset, data, game, ema, about)
+    return Assembly(trainer, evaluation, tracking, dataset, data, game, ema, about, _advice(task))
 
 
-def _optimizer(config: DictConfig, player: str, names: tuple[str, ...], nets: nn.ModuleDict) -> torch.optim.Optimizer:
-    group = f"optimizer/{player}"
-    if player not in config.optimizer:
-        raise ValueError(f"the task's player {player} has no {group}; there are: {', '.join(config.optimizer)}")
-    parameters = [parameter for name in names for parameter in nets[name].parameters()]
-    optimizer: torch.optim.Optimizer = registry.optimizers.build(config.optimizer[player], group, parameters=parameters)
-    return optimizer
+def _advice(task: Any) -> list[str]:
+    """A line where one network is told the label and the other is not: it runs, and is seldom meant."""
+    told = {name: getattr(net, "conditioning", None) for name, net in task.nets.items()}
+    g, d = told.get("generator"), told.get("discriminator")
+    if g not in (None, "none") and d == "none":
+        return ["only the generator is told the class: nothing makes it obey; see discriminator.conditioning"]
+    if d not in (None, "none") and g == "none":
+        return ["only the discriminator is told the class: it will know fakes by it; see generator.conditioning"]
+    return []
 
 
 def describe(config: DictConfig, assembly: Assembly) -> list[str]:
-    """Two lines for a person: what plays against what, on which data, where."""
+    """A few lines for a person: what plays against what, on which data, where, and what is odd about it."""
     game, trainer = assembly.game, assembly.trainer
     nets = "  ".join(
         f"{name} {config[name].name if name in config else type(net).__name__} "
@@ -187,6 +200,7 @@ def describe(config: DictConfig, assembly: Assembly) -> list[str]:
         f"data {config.dataset.name} ({len(assembly.data):,} of {shape})  {trainer.images:,} images in batches of "
         f"{trainer.batch_size}  on {game.runtime.device}{threads}, {trainer.precision}",
     ]
+    lines += assembly.notes
     if skipped := assembly.data.skipped:
         lines.append(f"skipped {len(skipped):,} pictures that cannot be read:")
         lines += [f"  {name}: {why}" for name, why in list(skipped.items())[:5]]

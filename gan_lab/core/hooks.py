@@ -59,18 +59,63 @@ class Schedule(Protocol):
     def __call__(self, images: int) -> float: ...
 
 
-class LearningRate(Hook):
-    """Multiply every optimizer's learning rates by a schedule's factor."""
+class Scheduled(Hook):
+    """Set something to a schedule's factor of what it was, before every step."""
 
-    def __init__(self, optimizers: Mapping[str, torch.optim.Optimizer], schedule: Schedule) -> None:
+    def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
-        self._base = {player: [group["lr"] for group in o.param_groups] for player, o in optimizers.items()}
 
     def before_step(self, game: Game) -> None:
-        factor = self.schedule(game.images)
+        self.scale(game, self.schedule(game.images))
+
+    def scale(self, game: Game, factor: float) -> None: ...
+
+
+class LearningRate(Scheduled):
+    """Every optimizer's learning rates."""
+
+    def __init__(self, optimizers: Mapping[str, torch.optim.Optimizer], schedule: Schedule) -> None:
+        super().__init__(schedule)
+        self._base = {player: [group["lr"] for group in o.param_groups] for player, o in optimizers.items()}
+
+    def scale(self, game: Game, factor: float) -> None:
         for player, base in self._base.items():  # loading a state replaces an optimizer's groups: keep none of them
             for group, rate in zip(game.optimizers[player].param_groups, base, strict=True):
                 group["lr"] = rate * factor
+
+
+class Beta2(Scheduled):
+    """1 - beta2 of every Adam: the inverse of how many steps its second moments remember.
+
+    Raises ValueError for an optimizer that has no beta2.
+    """
+
+    def __init__(self, optimizers: Mapping[str, torch.optim.Optimizer], schedule: Schedule) -> None:
+        super().__init__(schedule)
+        self._base: dict[str, list[float]] = {}
+        for player, optimizer in optimizers.items():
+            if "betas" not in optimizer.param_groups[0]:
+                raise ValueError(
+                    f"the {player}'s optimizer {type(optimizer).__name__} has no beta2 that a schedule could change"
+                )
+            self._base[player] = [group["betas"][1] for group in optimizer.param_groups]
+
+    def scale(self, game: Game, factor: float) -> None:
+        for player, base in self._base.items():
+            for group, beta2 in zip(game.optimizers[player].param_groups, base, strict=True):
+                group["betas"] = group["betas"][0], 1 - (1 - beta2) * factor
+
+
+class Strength(Scheduled):
+    """The weights of some terms, such as a run's regularizers."""
+
+    def __init__(self, terms: Sequence[Any], schedule: Schedule) -> None:
+        super().__init__(schedule)
+        self._base = [(term, term.weight) for term in terms]
+
+    def scale(self, game: Game, factor: float) -> None:
+        for term, weight in self._base:
+            term.weight = weight * factor
 
 
 class Diverged(RuntimeError):

@@ -76,8 +76,9 @@ class Game:
         warn_about_batch_statistics(self.nets, micro_batches)
         self.order = Order(len(data), seed)
         self.compiled = self.runtime.compiled(self.nets)
+        # A parameter that comes frozen stays as it is.
         self.parameters: dict[str, list[nn.Parameter]] = {
-            player: [parameter for name in names for parameter in self.nets[name].parameters()]
+            player: [p for name in names for p in self.nets[name].parameters() if p.requires_grad]
             for player, names in task.players.items()
         }
         self.stateful: dict[str, Any] = {}

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from gan_lab.layers import ImageSize, pyramid
+from gan_lab.layers import (
+    GeneratorConditioning,
+    ImageSize,
+    Initialization,
+    Latents,
+    Normalization,
+    Stack,
+    conditioned_on,
+    norm2d,
+    norm_classes,
+    prepare,
+    pyramid,
+)
 from gan_lab.registry import Positive, generators
 
 
@@ -13,31 +25,45 @@ class DCGANGenerator(nn.Module):
     """Latents [B, latent_dim] to images [B, C, H, W] in [-1, 1] (Radford et al. 2015, arXiv 1511.06434, figure 1).
 
     `width` channels at half the image size, doubled at every halving: 3,576,704 parameters at 64 px, 3 channels.
-    No biases, batch norm everywhere but in the last layer; 28 px and 32 to 128 px.
+    Normalization everywhere but in the last layer, and no biases where there is one; 28 px and 32 to 128 px.
     """
 
     def __init__(
-        self, image_size: ImageSize, image_channels: int, *, latent_dim: Positive = 100, width: Positive = 64
+        self,
+        image_size: ImageSize,
+        image_channels: int,
+        num_classes: int | None,
+        *,
+        latent_dim: Positive = 100,
+        width: Positive = 64,
+        normalization: Normalization = "batch",
+        spectral_norm: bool = False,
+        initialization: Initialization = "default",
+        conditioning: GeneratorConditioning = "none",
     ) -> None:
         super().__init__()
-        self.latent_dim = latent_dim
+        self.latent_dim, self.conditioning = latent_dim, conditioning
+        classes = conditioned_on(num_classes, conditioning, "generator")
+        self.latents = Latents(latent_dim, classes if conditioning == "concat" else None)
+        in_norms, bias = norm_classes(classes, conditioning, normalization), normalization == "none"
         base, doublings = pyramid(image_size)
         channels = width * 2 ** (doublings - 1)
         layers: list[nn.Module] = [
-            nn.Unflatten(1, (latent_dim, 1, 1)),
-            nn.ConvTranspose2d(latent_dim, channels, base, bias=False),
-            nn.BatchNorm2d(channels),
+            nn.Unflatten(1, (self.latents.size, 1, 1)),
+            nn.ConvTranspose2d(self.latents.size, channels, base, bias=bias),
+            norm2d(normalization, channels, in_norms),
             nn.ReLU(inplace=True),
         ]
         while channels > width:
             layers += [
-                nn.ConvTranspose2d(channels, channels // 2, 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(channels // 2),
+                nn.ConvTranspose2d(channels, channels // 2, 4, stride=2, padding=1, bias=bias),
+                norm2d(normalization, channels // 2, in_norms),
                 nn.ReLU(inplace=True),
             ]
             channels //= 2
         layers += [nn.ConvTranspose2d(width, image_channels, 4, stride=2, padding=1, bias=False), nn.Tanh()]
-        self.layers = nn.Sequential(*layers)
+        self.layers = Stack(*layers)
+        prepare(self, initialization, spectral_norm)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        return self.layers(z)
+        return self.layers(self.latents(z, label), label)

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from gan_lab.core.forward_pass import ForwardPass, key
-from gan_lab.core.types import AdversarialLoss, AdversarialTerm, DiscriminatorOutput, Phase, regularized
-from gan_lab.registry import Positive, Weight, tasks
+from gan_lab.core.types import AdversarialLoss, AdversarialTerm, DiscriminatorOutput, Phase, Term, regularized
+from gan_lab.registry import NonNegative, Positive, Weight, tasks
 
 CHUNK = 64  # samples drawn at once: sample i of a seed is the same however many are asked for
 
@@ -70,18 +71,49 @@ class GenerationPass(ForwardPass):
         return output._replace(logits=output.logits.float()) if low else output
 
     def observe(self) -> Mapping[str, Tensor]:
-        """D's mean logits and its accuracies, where this phase trains it on both."""
+        """D's mean logits, and its accuracies where single logits say what it thinks, if this phase trains it on both."""
         if self.phase.player != "discriminator" or not {"real_output", "fake_output"} <= vars(self).keys():
             return {}
-        real, fake = self.real_logits.detach(), self.fake_logits.detach()
-        return {"real_logits": real, "fake_logits": fake, "real_accuracy": real > 0, "fake_accuracy": fake < 0}
+        real, fake, boundary = self.real_logits.detach(), self.fake_logits.detach(), self.task.boundary
+        seen = {"real_logits": real, "fake_logits": fake}
+        if boundary is not None:
+            seen |= {"real_accuracy": real > boundary, "fake_accuracy": fake < boundary}
+        if self.real_output.class_logits is not None:
+            seen["class_accuracy"] = self.real_output.class_logits.detach().argmax(1) == self.real_label
+        return seen
+
+
+class Classification:
+    """An auxiliary classifier's cross-entropy [B] (Odena et al. 2017, arXiv 1610.09585, eq. 3).
+
+    D classifies real and fake samples; G makes fakes that are classified as their labels.
+    """
+
+    probes: frozenset[str] = frozenset()
+
+    def __init__(self, weight: float, *, real: bool) -> None:
+        self.weight, self.real = weight, real
+
+    def __call__(self, forward: GenerationPass) -> Tensor:
+        judged = [(forward.fake_output, forward.fake_label)]
+        if self.real:
+            judged.append((forward.real_output, forward.real_label))
+        losses = [
+            cross_entropy(output.class_logits.float(), label, reduction="none")
+            for output, label in judged
+            if output.class_logits is not None and label is not None
+        ]
+        return torch.stack(losses).sum(0)
 
 
 @tasks.register("generation")
 class Generation:
     """The game of Goodfellow et al. (2014): D moves `n_critic` times, then G once.
 
-    Raises ValueError where the generator has no `latent_dim`, or the networks do not fit the data or each other.
+    A discriminator that classifies adds its cross-entropy to both players' objectives. With `freeze_discriminator`,
+    that many of D's first layers stay as they begin (FreezeD: Mo et al. 2020, arXiv 2002.10964), for fine-tuning with
+    `init_from`. Raises ValueError where the generator has no `latent_dim`, or the networks do not fit the data or each
+    other.
     """
 
     players: Mapping[str, tuple[str, ...]] = {"generator": ("generator",), "discriminator": ("discriminator",)}
@@ -98,6 +130,8 @@ class Generation:
         *,
         n_critic: Positive = 1,
         discriminator_weight: Weight = 1.0,
+        classification_weight: Weight = 1.0,
+        freeze_discriminator: NonNegative = 0,
     ) -> None:
         generator, discriminator = make_generator(), make_discriminator()
         self.nets = nn.ModuleDict({"generator": generator, "discriminator": discriminator})
@@ -106,10 +140,16 @@ class Generation:
         self.latent_dim: int = generator.latent_dim  # type: ignore[assignment]
         self.augment, self.sample_shape, self.num_classes = augment, tuple(sample_shape), num_classes
         self.n_critic, self.discriminator_weight = n_critic, discriminator_weight
-        self._check_shapes()
+        self.classification_weight = classification_weight
+        self.boundary: float | None = 0.0  # the logit at which D holds a sample as likely real as fake
+        self.offers = self._check_shapes()
+        freeze_first_layers(discriminator, freeze_discriminator)
 
-    def _check_shapes(self) -> None:
-        """Two samples through both networks, so that a misfit is a message and not a traceback from a layer."""
+    def _check_shapes(self) -> set[str]:
+        """Two samples through both networks, so that a misfit is a message and not a traceback from a layer.
+
+        Returns what D's output has besides logits.
+        """
         generator, discriminator = self.nets["generator"].eval(), self.nets["discriminator"].eval()
         device = next(generator.parameters()).device
         label = torch.zeros(2, dtype=torch.long, device=device) if self.num_classes else None
@@ -121,38 +161,85 @@ class Generation:
                     f"{type(generator).__name__} makes samples of shape {made}; the data set's are {self.sample_shape}"
                 )
             output = discriminator(fake, label)
-        logits = output.logits if isinstance(output, DiscriminatorOutput) else output
-        if logits.dim() < 1 or logits.shape[0] != 2:
+        output = output if isinstance(output, DiscriminatorOutput) else DiscriminatorOutput(output)
+        if output.logits.dim() < 1 or output.logits.shape[0] != 2:
             raise ValueError(
-                f"{type(discriminator).__name__} returns logits of shape {tuple(logits.shape)} for 2 samples; "
+                f"{type(discriminator).__name__} returns logits of shape {tuple(output.logits.shape)} for 2 samples; "
                 "wanted are [B] or a map [B, ...]"
             )
+        return {name for name in ("class_logits", "features") if getattr(output, name) not in (None, ())}
 
     def phases(self, loss: AdversarialLoss, regularizers: Mapping[str, Any]) -> list[Phase]:
-        discriminator = AdversarialTerm(loss.discriminator, self.discriminator_weight)
+        """D's moves and G's. Raises ValueError where a regularizer needs what the discriminator does not return."""
+        self.boundary = getattr(loss, "boundary", None)
+        for name, regularizer in regularizers.items():
+            if missing := getattr(regularizer, "needs", frozenset()) - self.offers:
+                raise ValueError(
+                    f"regularizer {name} needs {' and '.join(sorted(missing))} of the discriminator, and "
+                    f"{type(self.nets['discriminator']).__name__} returns none: see DiscriminatorOutput"
+                )
+        discriminator: dict[str, Term] = {
+            "adversarial": AdversarialTerm(loss.discriminator, self.discriminator_weight)
+        }
+        generator: dict[str, Term] = {"adversarial": AdversarialTerm(loss.generator)}
+        if "class_logits" in self.offers:
+            discriminator["classification"] = Classification(self.classification_weight, real=True)
+            generator["classification"] = Classification(self.classification_weight, real=False)
         main = [
-            Phase("discriminator", "discriminator", {"adversarial": discriminator}, repeat=self.n_critic),
-            Phase("generator", "generator", {"adversarial": AdversarialTerm(loss.generator)}),
+            Phase("discriminator", "discriminator", discriminator, repeat=self.n_critic),
+            Phase("generator", "generator", generator),
         ]
         return regularized(main, regularizers)
 
-    @torch.no_grad()
-    def sample(self, nets: nn.ModuleDict, num: int, seed: int, *, label: Tensor | None = None) -> Tensor:
-        """Samples [num, ...] on the CPU from `nets` (the averaged ones, say), in the mode that they are in.
+    # -- samples -------------------------------------------------------------------------------------------------
 
-        The latents are drawn on the CPU, so a seed means the same pictures on every device.
+    def latents(self, num: int, seed: int) -> tuple[Tensor, Tensor | None]:
+        """Latents [num, latent_dim] and, with labels, classes [num], on the CPU: a seed means the same on any device.
+
+        The first ones of a seed are the same however many are asked for.
         """
+        z, labels = [], []
+        for start in range(0, num, CHUNK):
+            random = torch.Generator().manual_seed(key("sample", seed, start))
+            z.append(torch.randn(CHUNK, self.latent_dim, generator=random))
+            if self.num_classes:
+                labels.append(torch.randint(self.num_classes, (CHUNK,), generator=random))
+        return torch.cat(z)[:num], torch.cat(labels)[:num] if labels else None
+
+    @torch.no_grad()
+    def generate(self, nets: nn.ModuleDict, z: Tensor, label: Tensor | None) -> Tensor:
+        """Samples [N, ...] on the CPU for given latents and classes, by `nets` in the mode that they are in."""
         generator = nets["generator"]
         device = next(generator.parameters()).device
         samples = []
-        for start in range(0, num, CHUNK):
-            random = torch.Generator().manual_seed(key("sample", seed, start))
-            z = torch.randn(CHUNK, self.latent_dim, generator=random).to(device)
-            chosen: Tensor | None = None
-            if self.num_classes:
-                chosen = torch.randint(self.num_classes, (CHUNK,), generator=random)
-                if label is not None:
-                    chosen[: len(label[start : start + CHUNK])] = label[start : start + CHUNK]
-                chosen = chosen.to(device)
-            samples.append(generator(z, chosen).float().cpu())
-        return torch.cat(samples)[:num]
+        for start in range(0, len(z), CHUNK):
+            rows = slice(start, start + CHUNK)
+            chosen = None if label is None else label[rows].to(device)
+            samples.append(generator(z[rows].to(device), chosen).float().cpu())
+        return torch.cat(samples)
+
+    def sample(self, nets: nn.ModuleDict, num: int, seed: int, *, label: Tensor | None = None) -> Tensor:
+        """Samples [num, ...] on the CPU from `nets` (the averaged ones, say), of random classes or those given [num]."""
+        z, random_label = self.latents(-(-num // CHUNK) * CHUNK, seed)  # whole chunks: batch norm may look at them
+        if random_label is not None and label is not None:
+            random_label[: len(label)] = label
+        return self.generate(nets, z, random_label)[:num]
+
+
+def freeze_first_layers(net: nn.Module, count: int) -> None:
+    """Let the first `count` layers with weights, and whatever lies between them, stay as they are.
+
+    Layers count in the order in which the network defines them. Raises ValueError where it has no more than that.
+    """
+    if not count:
+        return
+    layers = list(net.modules())
+    weighted = [i for i, m in enumerate(layers) if isinstance(m, (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd))]
+    if count >= len(weighted):
+        raise ValueError(
+            f"task.freeze_discriminator={count}: {type(net).__name__} has {len(weighted)} layers with weights, and "
+            "one at least must learn"
+        )
+    for module in layers[: weighted[count]]:
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(False)
