@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -31,3 +33,124 @@ class Flip:
     def __call__(self, forward: ForwardPass, images: Tensor, stream: str) -> Tensor:
         mirrored = forward.draw(f"flip/{stream}", 1, 1, 1, kind="uniform") < self.p
         return torch.where(mirrored, images.flip(3), images)
+
+
+@augmentations.register("diffaugment")
+class DiffAugment:
+    """Differentiable augmentation of images [B, C, H, W] in [-1, 1] (Zhao et al. 2020, arXiv 2006.10738, section 3).
+
+    The policy's parts, applied in order, real and fake images by draws of their own:
+    color: brightness shifted by up to 0.5, saturation scaled by 0 to 2, contrast by 0.5 to 1.5;
+    translation: by up to an eighth of the image each way, zeros (mid-grey) moving in;
+    cutout: a window of half the image's height and width is set to zero.
+    Raises ValueError where the policy is empty.
+    """
+
+    def __init__(
+        self,
+        image_size: ImageSize,
+        *,
+        policy: tuple[Literal["color", "translation", "cutout"], ...] = ("color", "translation", "cutout"),
+    ) -> None:
+        if not policy:
+            raise ValueError("augment.policy=[]: it names nothing; choose augment=none to augment nothing")
+        self.policy = policy
+
+    def __call__(self, forward: ForwardPass, images: Tensor, stream: str) -> Tensor:
+        parts = [PARTS[name] for name in self.policy]
+        numbers = forward.draw(f"diffaugment/{stream}", sum(count for _, count in parts), kind="uniform")
+        for part, count in parts:
+            images, numbers = part(images, numbers[:, :count]), numbers[:, count:]
+        return images
+
+
+def color(images: Tensor, uniform: Tensor) -> Tensor:
+    """Brightness, saturation and contrast, in this order, from uniform numbers [B, 3].
+
+    All three are affine in the image, its mean over channels and its mean over everything, so they are one sum: with
+    brightness b, saturation s and contrast c,  c s x + c (1 - s) grey + (1 - c) mean + b.
+    """
+    images = images.to(torch.promote_types(images.dtype, uniform.dtype))  # a bf16 mean would shift whole images
+    brightness, saturation, contrast = uniform.to(images.dtype).T.reshape(3, -1, 1, 1, 1)
+    b, s, c = brightness - 0.5, saturation * 2, contrast + 0.5
+    grey = images.mean(1, keepdim=True)
+    rest = grey * (c * (1 - s)) + ((1 - c) * grey.mean((2, 3), keepdim=True) + b)
+    return torch.addcmul(rest, images, c * s)
+
+
+def translation(images: Tensor, uniform: Tensor) -> Tensor:
+    """Shifts by whole pixels, up to an eighth of the image, from uniform numbers [B, 2]; zeros move in."""
+    (rows, row_inside), (columns, column_inside) = (
+        _shifted(size, whole(uniform[:, i], -round_half(size / 8), round_half(size / 8)))
+        for i, size in enumerate(images.shape[2:])
+    )
+    return take(images, rows, columns) * (row_inside[:, None, :, None] & column_inside[:, None, None, :])
+
+
+def _shifted(size: int, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each place [B, size] of a shifted line comes from, and whether that lies inside."""
+    source = torch.arange(size, device=shift.device) - shift[:, None]
+    clipped = source.clamp(0, size - 1)
+    return clipped, source == clipped
+
+
+def cutout(images: Tensor, uniform: Tensor) -> Tensor:
+    """Zeros in a window of half the height and width, from uniform numbers [B, 2]; its center lies inside the image."""
+    rows, columns = (_window(size, round_half(size / 2), uniform[:, i]) for i, size in enumerate(images.shape[2:]))
+    return images * ~(rows[:, None, :, None] & columns[:, None, None, :])
+
+
+def _window(size: int, length: int, uniform: Tensor) -> Tensor:
+    """Whether each place [B, size] of a line lies in a window of that length, even ones centered between places."""
+    start = whole(uniform, 0, size - length % 2) - length // 2
+    place = torch.arange(size, device=uniform.device) - start[:, None]
+    return (place >= 0) & (place < length)
+
+
+PARTS = {
+    "color": (color, 3),
+    "translation": (translation, 2),
+    "cutout": (cutout, 2),
+}  # with how many numbers each takes
+
+
+# -- pixels by their place ---------------------------------------------------------------------------------------------
+
+
+def flip_and_shift(images: Tensor, uniform: Tensor, flip: float, shift: int) -> Tensor:
+    """Images [B, C, H, W] mirrored with probability `flip` and shifted by up to `shift` pixels each way.
+
+    From uniform numbers [B, 3]. Edges are reflected, so that nothing foreign moves in; `shift` is smaller than H and W.
+    """
+    rows, columns = (
+        _reflect(torch.arange(size, device=images.device) - whole(uniform[:, i], -shift, shift)[:, None], size)
+        for i, size in enumerate(images.shape[2:])
+    )
+    mirrored = uniform[:, 2:] < flip
+    return take(images, rows, torch.where(mirrored, images.shape[3] - 1 - columns, columns))
+
+
+def _reflect(place: Tensor, size: int) -> Tensor:
+    """Places beyond a line's ends, mirrored at its first and last one."""
+    last = size - 1
+    return last - (last - place.abs()).abs()
+
+
+def take(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Pixel (i, j) of each image [B, C, H, W] from row rows[:, i] and column columns[:, j], long [B, H] and [B, W].
+
+    One gather: three times as fast as indexing, and without a loop over images.
+    """
+    width = images.shape[3]
+    place = (rows[:, None, :, None] * width + columns[:, None, None, :]).flatten(2)
+    return images.flatten(2).gather(2, place.expand(-1, images.shape[1], -1)).view_as(images)
+
+
+def whole(uniform: Tensor, least: int, most: int) -> Tensor:
+    """Whole numbers from least to most, all as likely, from uniform ones in [0, 1)."""
+    return (uniform * (most - least + 1)).long() + least
+
+
+def round_half(value: float) -> int:
+    """To the nearest whole number, halves up: Python's own `round` takes halves to even ones."""
+    return int(value + 0.5)

@@ -17,8 +17,10 @@ gan-lab: any generator against any discriminator under any loss, on any data
 
   gan-lab train [-m] [key=value ...]     train one run, or with -m sweep over every list of values
   gan-lab list [KIND]                    what there is: generators, losses, datasets, experiments, ...
-  gan-lab sample RUN [--num N --seed S --out FILE]
+  gan-lab sample RUN [--num N --seed S --label L --out FILE]
                                          pictures of a trained run: a .png grid, an .npz, or a folder
+  gan-lab sample RUN --grid interpolation|classes|neighbours
+                                         what the run has learnt, laid out to be judged
 
   gan-lab COMMAND --help says more. Examples:
     gan-lab train                                                the default: DCGAN on 4,000 real digits
@@ -105,16 +107,24 @@ def sample(argv: Sequence[str]) -> int:
     """Write samples of a trained run: a .png grid, an .npz, or a folder of PNGs."""
     parser = _Parser(prog="gan-lab sample", description="Pictures from a trained run.")
     parser.add_argument("run", metavar="RUN", type=Path, help="a run directory")
-    parser.add_argument("--num", type=int, default=64, help="how many (64)")
+    parser.add_argument("--num", type=int, help="how many (64); with --grid rows, or pictures a class (8)")
     parser.add_argument("--seed", type=int, default=0, help="a seed gives the same pictures anywhere (0)")
+    parser.add_argument("--label", help="of these classes only, by number or name: 3, or 3,5 (all of them)")
+    parser.add_argument(
+        "--grid", metavar="LAYOUT",
+        help="interpolation: rows from one latent to another; classes: a row for each class; "
+        "neighbours: samples beside the training pictures nearest to them",
+    )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu (auto)")
     parser.add_argument(
         "--out", type=Path, default=Path("samples.png"), metavar="FILE",
         help=".png: one grid; .npz: uint8 NHWC under the key images; else a folder with a PNG each (samples.png)",
     )  # fmt: skip
-    arguments = parser.parse_args(argv)
+    given = parser.parse_args(argv)
     from gan_lab.sampling import write_samples
 
-    write_samples(arguments.run, arguments.out, arguments.num, arguments.seed, arguments.device)
-    print(arguments.out)
+    said = write_samples(
+        given.run, given.out, given.num, given.seed, given.device, label=given.label, grid=given.grid
+    )  # fmt: skip
+    print(*([said] if said else []), given.out, sep="\n")
     return 0

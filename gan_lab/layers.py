@@ -85,7 +85,7 @@ class Latents(nn.Module):
 
 
 class ConditionalNorm(nn.Module):
-    """A normalization with a gain and a bias per class [num_classes, C] (Dumoulin et al. 2017, arXiv 1610.07629, eq. 5).
+    """A normalization with a gain and a bias per class, [num_classes, C] (Dumoulin et al. 2017, 1610.07629, eq. 5).
 
     Over batches it is the class-conditional batch norm of Miyato and Koyama (2018, arXiv 1802.05637).
     """
@@ -105,7 +105,7 @@ class ConditionalNorm(nn.Module):
 class Stack(nn.Sequential):
     """Layers in a row; those that look at the label get it."""
 
-    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         for layer in self:
             x = layer(x, label) if isinstance(layer, (ConditionalNorm, Residual)) else layer(x)
         return x
@@ -167,13 +167,11 @@ def norm1d(kind: Literal["batch", "layer", "none"], features: int, num_classes: 
 
 
 def norm_classes(num_classes: int | None, conditioning: GeneratorConditioning, normalization: str) -> int | None:
-    """How many classes a generator's normalizations look at. Raises ValueError where batch norm is wanted and absent."""
+    """How many classes a generator's normalizations look at. Raises ValueError where it has no batch norm."""
     if conditioning != "batch_norm":
         return None
     if normalization != "batch":
-        raise ValueError(
-            f"generator.conditioning=batch_norm needs generator.normalization=batch, not {normalization}"
-        )
+        raise ValueError(f"generator.conditioning=batch_norm needs generator.normalization=batch, not {normalization}")
     return num_classes
 
 
@@ -194,16 +192,22 @@ def prepare(
     weighted = (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd)
     for module in [m for m in net.modules() if isinstance(m, weighted) and m not in conditional]:
         if initialization != "default":
-            gain = (gains or {}).get(module, 1.0)
-            {
-                "orthogonal": nn.init.orthogonal_,
-                "xavier": lambda weight, gain=gain: nn.init.xavier_uniform_(weight, gain),
-                "normal": lambda weight: nn.init.normal_(weight, 0.0, 0.02),
-            }[initialization](module.weight)
-            if getattr(module, "bias", None) is not None:
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+            _initialize(module, initialization, (gains or {}).get(module, 1.0))
         if spectral_norm:
             normalize_spectrum(module)
+
+
+def _initialize(module: nn.Module, initialization: Initialization, gain: float) -> None:
+    weight, bias = module.weight, getattr(module, "bias", None)
+    assert isinstance(weight, Tensor)
+    if initialization == "orthogonal":
+        nn.init.orthogonal_(weight)
+    elif initialization == "xavier":
+        nn.init.xavier_uniform_(weight, gain)
+    else:
+        nn.init.normal_(weight, 0.0, 0.02)
+    if bias is not None:
+        nn.init.zeros_(bias)
 
 
 # -- blocks ------------------------------------------------------------------------------------------------------------

@@ -64,8 +64,8 @@ def correct_for_lazy_phases(optimizers: Mapping[str, torch.optim.Optimizer], pha
         for group in optimizer.param_groups:
             if "betas" not in group:
                 raise ValueError(
-                    f"trainer.lazy_correction=true: the {player}'s optimizer {type(optimizer).__name__} has no betas to "
-                    "correct; take adam or adamw, or set trainer.lazy_correction=false"
+                    f"trainer.lazy_correction=true: the {player}'s optimizer {type(optimizer).__name__} has no betas "
+                    "to correct; take adam or adamw, or set trainer.lazy_correction=false"
                 )
             group["lr"] *= share
             group["betas"] = tuple(beta**share for beta in group["betas"])

@@ -14,6 +14,7 @@ from gan_lab import registry
 from gan_lab.core import checkpoint
 from gan_lab.core.runtime import choose_device
 from gan_lab.datasets.store import unscale
+from gan_lab.grids import LAYOUTS
 from gan_lab.metrics.scores import inference
 from gan_lab.tracking import pictures
 
@@ -31,6 +32,7 @@ class TrainedRun:
             inside = sorted(file.parent.name for file in path.glob("*/config.yaml")) if path.is_dir() else []
             hint = f"; it holds runs: {', '.join(inside[:4])}{', ...' if len(inside) > 4 else ''}" if inside else ""
             raise ValueError(f"{path} is no run directory{hint or ' (there is no config.yaml)'}")
+        self.path = path
         state = checkpoint.load_newest(path / "checkpoints")
         if state is None:
             raise ValueError(f"{path} has no checkpoint yet; train it further: gan-lab train ... run_dir={path}")
@@ -51,32 +53,94 @@ class TrainedRun:
             self.nets.load_state_dict(parts["hook/EMA"])
         self.nets.to(choose_device(device))
 
-    def sample(self, num: int, seed: int) -> Tensor:
-        """Samples [num, ...]; a seed gives the same ones on every device, up to rounding."""
+    def labels(self, text: str) -> Tensor:
+        """Classes [n] from `3`, `3,5` or their names.
+
+        Raises ValueError for one that there is not, and for a generator that is not told the class.
+        """
+        classes, names = self.about["num_classes"], self.about.get("class_names") or []
+        if not classes:
+            raise ValueError(f"--label {text}: {self.path} was trained on data without labels")
+        chosen = []
+        for word in (word.strip() for word in text.split(",")):
+            known = {name.lower(): i for i, name in enumerate(names)}
+            label = int(word) if word.isdecimal() else known.get(word.lower(), classes)
+            if label >= classes:
+                called = f" ({', '.join(names)})" if 0 < len(names) <= 20 else ""
+                raise ValueError(f"--label {word}: the classes of {self.path} are 0 to {classes - 1}{called}")
+            chosen.append(label)
+        self.require_class()
+        return torch.tensor(chosen)
+
+    def require_class(self) -> None:
+        """Raise ValueError where the generator makes the same of every class."""
+        z, _ = self.task.latents(2, 0)
+        first, second = (self.generate(z, torch.full((2,), label)) for label in (0, 1))
+        if torch.equal(first, second):
+            raise ValueError(
+                f"the generator of {self.path} is not told the class; train with generator.conditioning=batch_norm or "
+                "concat, and discriminator.conditioning=projection or auxiliary"
+            )
+
+    def generate(self, z: Tensor, label: Tensor | None) -> Tensor:
+        """Samples [N, ...] for latents [N, latent_dim] and classes [N]."""
         with inference(self.nets, self.config.evaluation.batch_norm) as nets:
-            samples: Tensor = self.task.sample(nets, num, seed)
-        return samples
+            samples: Tensor = self.task.generate(nets, z, label)
+        return _finite(samples, self.path)
+
+    def sample(self, num: int, seed: int, label: Tensor | None = None) -> Tensor:
+        """Samples [num, ...]; a seed gives the same ones on every device, up to rounding. Given classes take turns."""
+        every = None if label is None else label.repeat(-(-num // len(label)))[:num]
+        with inference(self.nets, self.config.evaluation.batch_norm) as nets:
+            samples: Tensor = self.task.sample(nets, num, seed, label=every)
+        return _finite(samples, self.path)
 
 
-def write_samples(run: Path, out: Path, num: int, seed: int, device: str = "auto") -> None:
-    """Sample a run into a .png grid, an .npz (`images`, uint8 NHWC; `points` for points) or a folder of PNGs.
-
-    Raises ValueError for a bad number, a folder that is not empty, or points in a folder of pictures.
-    """
-    if num < 1:
+def _check_wishes(out: Path, num: int | None, grid: str | None) -> None:
+    if num is not None and num < 1:
         raise ValueError(f"--num {num}: it must be at least 1")
-    if out.suffix not in (".png", ".npz", ""):
-        raise ValueError(f"--out {out}: give a .png, an .npz, or a folder")
+    if grid is not None and grid not in LAYOUTS:
+        raise registry.unknown("--grid", grid, LAYOUTS)
+    if out.suffix not in ((".png",) if grid else (".png", ".npz", "")):
+        raise ValueError(f"--out {out}: give a .png" + ("" if grid else ", an .npz, or a folder"))
     if out.suffix == "" and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out}: it exists and is not an empty folder; nothing is overwritten")
     if out.suffix and not out.parent.is_dir():
         raise ValueError(f"--out {out}: there is no folder {out.parent}")
-    trained = TrainedRun(run, device)
-    if out.suffix == "" and len(trained.about["sample_shape"]) != 3:
-        raise ValueError(f"--out {out}: {run} makes points, not pictures; give a .png or an .npz")
-    samples = trained.sample(num, seed)
+
+
+def _finite(samples: Tensor, path: Path) -> Tensor:
     if not torch.isfinite(samples).all():
-        raise ValueError(f"{run} makes samples that are not finite: it has diverged")
+        raise ValueError(f"{path} makes samples that are not finite: it has diverged")
+    return samples
+
+
+def write_samples(
+    run: Path,
+    out: Path,
+    num: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    *,
+    label: str | None = None,
+    grid: str | None = None,
+) -> str | None:
+    """Sample a run into a .png grid, an .npz (`images`, uint8 NHWC; `points` for points) or a folder of PNGs.
+
+    `grid` names a layout of grids.py instead, which is a .png; what it has to say is returned. Raises ValueError for a
+    bad number, an unknown class, a folder that is not empty, or points where there must be pictures.
+    """
+    _check_wishes(out, num, grid)
+    trained = TrainedRun(run, device)
+    if (grid or out.suffix == "") and len(trained.about["sample_shape"]) != 3:
+        what = f"--grid {grid}" if grid else f"--out {out}"
+        raise ValueError(f"{what}: {run} makes points, not pictures; give a .png or an .npz")
+    labels = None if label is None else trained.labels(label)
+    if grid:
+        sheet, said = LAYOUTS[grid](trained, num or 8, seed, labels)
+        pictures.save_image(sheet, out)
+        return said
+    samples = trained.sample(num or 64, seed, labels)
     if out.suffix == ".png":
         pictures.save(samples, out)
     elif out.suffix == ".npz":
@@ -86,3 +150,4 @@ def write_samples(run: Path, out: Path, num: int, seed: int, device: str = "auto
         out.mkdir(parents=True, exist_ok=True)
         for i, image in enumerate(unscale(samples).numpy()):
             pictures.save_image(image, out / f"{i:06d}.png")
+    return None

@@ -1,7 +1,7 @@
 """Schedules: a factor on a hyperparameter as a function of the images shown. Data, not state: resuming needs nothing.
 
-Three things take one: `schedule/learning_rate`; `schedule/beta2`, where the factor is on 1 - beta2 (`final=0.1` goes from
-0.9 to 0.99); and `schedule/regularizer`, on the strengths of all regularizers.
+Three things take one: `schedule/learning_rate`; `schedule/beta2`, where the factor is on 1 - beta2 (`final=0.1` goes
+from 0.9 to 0.99); and `schedule/regularizer`, on the strengths of all regularizers.
 
 `depends_on_duration` says that the factor at some moment depends on `trainer.images`, so that a run with such a
 schedule cannot be continued by raising it.

@@ -163,6 +163,7 @@ def assemble(config: DictConfig) -> Assembly:
     about = {
         "sample_shape": list(dataset.sample_shape),
         "num_classes": dataset.num_classes,
+        "class_names": list(getattr(dataset, "class_names", None) or ()),
         "total_images": trainer.images,
         "depends_on_duration": [group for group, schedule in schedules.items() if schedule.depends_on_duration],
         "plugins": registry.plugins(),

@@ -1,19 +1,23 @@
-"""Every registered part with every other: generators x discriminators x losses, on points and on pictures."""
+"""Every registered part with every other: generators x discriminators x losses, on points and pictures, with classes."""
 
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import DictConfig
+from torch import Tensor
 
 from gan_lab import registry
 from gan_lab.core import checkpoint
 from gan_lab.core.hooks import Hook
 from gan_lab.core.loop import train
 from gan_lab.core.runtime import Runtime
+from gan_lab.layers import sides
 from gan_lab.metrics.scores import inference
 from gan_lab.train import Assembly, assemble
 from tests.core.toys import equal
@@ -26,15 +30,22 @@ DATA = {
     "colour 32": ["dataset=toy_pictures", "dataset.image_size=32", "dataset.image_channels=3"],
 }
 SMALL = ["trainer.batch_size=4", "trainer.images=8", "trainer.ema=0.9", "trainer.device=cpu"]
-TRIPLES = list(itertools.product(registry.generators.classes, registry.discriminators.classes, registry.losses.classes))
+PAIRS = list(itertools.product(registry.generators.classes, registry.discriminators.classes))
 
 
-def build(*overrides: str) -> Assembly:
-    """A small assembly; a width is cut where the part has one."""
+@functools.cache
+def composed(*overrides: str) -> DictConfig:
+    """A small config; a width is cut where the part has one."""
     config = compose(*SMALL, *overrides)
     for part in ("generator", "discriminator"):
         if "width" in config[part]:
             config[part].width = 8
+    return config
+
+
+def build(*overrides: str, loss: str = "non_saturating") -> Assembly:
+    config = composed(*overrides).copy()
+    config.loss = composed(f"loss={loss}").loss
     return assemble(config)
 
 
@@ -43,53 +54,78 @@ def asks_for_images(generator: str, discriminator: str) -> bool:
     return any("image_size" in registry.supplied(cls) for cls in classes)
 
 
+def possible(generator: str, discriminator: str, data: str) -> bool:
+    return data != "points" or not asks_for_images(generator, discriminator)
+
+
+class Watch(Hook):
+    """Keeps every scalar that is recorded."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def after_play(self, game, phase, seen) -> None:  # type: ignore[no-untyped-def]
+        self.values += [tensor.item() for tensors in seen.values() for tensor in tensors if tensor.dim() == 0]
+
+
+def train_watched(assembly: Assembly) -> None:
+    """Train; everything recorded is finite, and every parameter of both players moves."""
+    game, watch = assembly.game, Watch()
+    before = copy.deepcopy(game.nets.state_dict())
+    game.add(watch)
+    train(game, assembly.trainer.images)
+    assert torch.tensor(watch.values).isfinite().all()
+    for player in ("generator", "discriminator"):
+        still = [n for n, p in game.nets[player].named_parameters() if torch.equal(p, before[f"{player}.{n}"])]
+        assert not still, player
+
+
+def samples_of(assembly: Assembly, num: int) -> Tensor:
+    with inference(assembly.sampled_nets, "running") as nets:
+        samples: Tensor = assembly.game.task.sample(nets, num, seed=1)
+    return samples
+
+
 @pytest.mark.parametrize("data", DATA)
-@pytest.mark.parametrize(("generator", "discriminator", "loss"), TRIPLES)
-def test_every_triple_trains_saves_loads_and_samples(
-    generator: str, discriminator: str, loss: str, data: str, tmp_path: Path
-) -> None:
-    overrides = [f"generator={generator}", f"discriminator={discriminator}", f"loss={loss}", *DATA[data]]
-    if data == "points" and asks_for_images(generator, discriminator):
+@pytest.mark.parametrize(("generator", "discriminator"), PAIRS)
+def test_every_pair_trains_under_every_loss(generator: str, discriminator: str, data: str) -> None:
+    overrides = [f"generator={generator}", f"discriminator={discriminator}", *DATA[data]]
+    if not possible(generator, discriminator, data):
         with pytest.raises(ValueError, match=r"samples of shape \(2,\) do not have"):
             build(*overrides)
         return
+    for loss in registry.losses.classes:
+        assembly = build(*overrides, loss=loss)
+        train_watched(assembly)
+        samples = samples_of(assembly, 5)
+        assert samples.shape == (5, *assembly.dataset.sample_shape), loss
+        assert samples.isfinite().all(), loss
+        assert samples.flatten(1).std(0).max() > 0, f"{loss}: the same sample for every z"
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize(("generator", "discriminator"), PAIRS)
+def test_every_pair_saves_and_loads(generator: str, discriminator: str, data: str, tmp_path: Path) -> None:
+    if not possible(generator, discriminator, data):
+        pytest.skip("one of them asks for an image size, and points have none")
+    overrides = [f"generator={generator}", f"discriminator={discriminator}", *DATA[data]]
     assembly = build(*overrides)
     game = assembly.game
-    before = copy.deepcopy(game.nets.state_dict())
-    values: list[float] = []
-
-    class Watch(Hook):
-        def after_play(self, game, phase, seen) -> None:  # type: ignore[no-untyped-def]
-            values.extend(tensor.item() for tensors in seen.values() for tensor in tensors if tensor.dim() == 0)
-
-    game.add(Watch())
     train(game, 8)
-    assert torch.tensor(values).isfinite().all()
-    for player in ("generator", "discriminator"):
-        moved = [n for n, p in game.nets[player].named_parameters() if not torch.equal(p, before[f"{player}.{n}"])]
-        assert len(moved) == len(list(game.nets[player].parameters())), player
     checkpoint.save({"images": game.images, "game": game.state_dict()}, tmp_path)
     again = build(*overrides)
     state = checkpoint.load_newest(tmp_path)
     assert state is not None
     again.game.load_state_dict(state["game"])
     assert equal(again.game.state_dict(), game.state_dict())
-    with inference(again.sampled_nets, "running") as nets:
-        samples = again.game.task.sample(nets, 5, seed=1)
-        more = again.game.task.sample(nets, 70, seed=1)
-    assert samples.shape == (5, *assembly.dataset.sample_shape)
-    assert samples.isfinite().all()
-    assert samples.flatten(1).std(0).max() > 0, "the same sample for every z"
-    torch.testing.assert_close(more[:5], samples)
+    torch.testing.assert_close(samples_of(again, 70)[:5], samples_of(assembly, 5))
 
 
-@pytest.mark.parametrize("data", DATA)
-@pytest.mark.parametrize(("generator", "discriminator", "loss"), TRIPLES)
-def test_every_triple_takes_a_step_on_the_meta_device(generator: str, discriminator: str, loss: str, data: str) -> None:
-    overrides = [f"generator={generator}", f"discriminator={discriminator}", f"loss={loss}", *DATA[data]]
-    if data == "points" and asks_for_images(generator, discriminator):
-        pytest.skip("one of them asks for an image size, and points have none")
-    assembly = build(*overrides, "trainer.device=meta")
+@pytest.mark.parametrize(("generator", "discriminator"), PAIRS)
+def test_every_pair_takes_a_step_on_the_meta_device(generator: str, discriminator: str) -> None:
+    assembly = build(
+        f"generator={generator}", f"discriminator={discriminator}", *DATA["colour 32"], "trainer.device=meta"
+    )
     train(assembly.game, 4)
     assert assembly.game.step == 1
     assert all(p.is_meta for p in assembly.game.nets.parameters())
@@ -105,23 +141,79 @@ def test_every_triple_takes_a_step_on_the_meta_device(generator: str, discrimina
         if g not in ("dataset", "generator", "discriminator", "loss")
     ],
 )
-@pytest.mark.parametrize("regularizer", ["[]", *[f"[{name}]" for name in registry.regularizers.classes]])
-def test_every_other_part_trains(part: str, regularizer: str) -> None:
-    assembly = build(part, f"regularizer={regularizer}", *DATA["colour 32"])
+def test_every_other_part_trains(part: str) -> None:
+    assembly = build(part, "regularizer=[r1]", *DATA["colour 32"])
     before = copy.deepcopy(assembly.game.nets.state_dict())
     train(assembly.game, 8)
     assert not equal(before, assembly.game.nets.state_dict())
 
 
-@pytest.mark.parametrize("size", [28, 32, 40, 48, 64, 96, 128, (32, 64), (48, 32)])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_dcgan_makes_and_judges_its_sizes(size: int | tuple[int, int], channels: int) -> None:
-    generator = registry.generators.classes["dcgan"](size, channels, width=4)
-    discriminator = registry.discriminators.classes["dcgan"](size, channels, width=4)
-    images = generator(torch.randn(2, 100))
-    assert images.shape == (2, channels, *(size if isinstance(size, tuple) else (size, size)))
-    assert images.abs().max() <= 1
-    assert discriminator(images).shape == (2,)
+@pytest.mark.parametrize("regularizer", [f"[{name}]" for name in registry.regularizers.classes])
+def test_every_regularizer_trains_with_labels_and_maps(regularizer: str) -> None:
+    """Against a discriminator that judges patches, knows classes and has features."""
+    words = ["discriminator=patchgan", "discriminator.conditioning=projection", "generator.conditioning=concat"]
+    train_watched(build(f"regularizer={regularizer}", *words, *DATA["colour 32"]))
+
+
+def test_all_regularizers_at_once_train() -> None:
+    names = ",".join(registry.regularizers.classes)
+    train_watched(build(f"regularizer=[{names}]", "discriminator=resnet", *DATA["colour 32"]))
+
+
+CONDITIONED = [
+    (["generator.conditioning=concat"], ["discriminator.conditioning=projection"]),
+    (["generator.normalization=batch", "generator.conditioning=batch_norm"], ["discriminator.conditioning=auxiliary"]),
+]
+
+
+@pytest.mark.parametrize(("told", "judged"), CONDITIONED)
+@pytest.mark.parametrize(("generator", "discriminator"), PAIRS)
+def test_every_pair_trains_on_classes(generator: str, discriminator: str, told: list[str], judged: list[str]) -> None:
+    words = [f"generator={generator}", *told, f"discriminator={discriminator}", *judged, *DATA["colour 32"]]
+    assembly = build(*words, "trainer.batch_size=8", "trainer.images=32")
+    train_watched(assembly)
+    z, _ = assembly.game.task.latents(3, seed=0)
+    with inference(assembly.sampled_nets, "running") as nets:
+        first, second = (assembly.game.task.generate(nets, z, torch.full((3,), label)) for label in (0, 1))
+    assert not torch.allclose(first, second), "both classes look the same"
+
+
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_a_network_that_asks_for_classes_is_refused_without_labels(player: str) -> None:
+    for name in registry.GROUPS[player].classes:
+        choice = "concat" if player == "generator" else "projection"
+        with pytest.raises(ValueError, match=rf"{player}\.conditioning={choice} needs labels"):
+            registry.GROUPS[player].build(
+                composed(f"{player}={name}", f"{player}.conditioning={choice}")[player],
+                sample_shape=(3, 32, 32), image_size=32, image_channels=3, num_classes=None,
+            )  # fmt: skip
+
+
+SIZES: list[int | tuple[int, int]] = [28, 32, 40, 48, 64, 96, 128, (32, 64), (48, 32)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ["dcgan", "resnet"])
+def test_generators_make_their_sizes(name: str, size: int | tuple[int, int]) -> None:
+    for channels in (1, 3):
+        generator = registry.generators.classes[name](size, channels, None, width=4)
+        images = generator(torch.randn(2, generator.latent_dim))
+        assert images.shape == (2, channels, *sides(size))
+        assert images.abs().max() <= 1
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ["dcgan", "resnet", "patchgan", "unet"])
+def test_discriminators_judge_their_sizes(name: str, size: int | tuple[int, int]) -> None:
+    for channels in (1, 3):
+        discriminator = registry.discriminators.classes[name](size, channels, None, width=4)
+        output = discriminator(torch.randn(2, channels, *sides(size)))
+        maps = {"unet": (2, 2, *sides(size))}
+        if name == "patchgan":
+            assert output.logits.dim() == 3
+        else:
+            assert output.logits.shape == maps.get(name, (2,))
+        assert len(output.features[-1]) == 2
 
 
 @pytest.mark.cuda

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -27,14 +27,23 @@ class Term(Protocol):
 
 
 class Regularizer(Term, Protocol):
-    """A term that names its player. It may also have `after_step(forward)`, an action after that player's step."""
+    """A term that names its player. The loop scales it by `weight`, and a schedule does so by changing that.
+
+    It may also have `after_step(forward)`, an action after the steps that it took part in. One that cannot be called is
+    that action alone, after every step of its player. One that is no term itself may instead have `parts`, a mapping of
+    regularizers by name, for several players perhaps. State that parts share is a module that each of them holds.
+    """
 
     player: str
     every: int  # lazy regularization: its own phase, run each `every`-th step and scaled by `every`
 
 
 class AdversarialLoss(Protocol):
-    """Pure maths on logits of any shape, elementwise; never a reduction."""
+    """Pure maths on logits of any shape, elementwise; never a reduction.
+
+    It may also say `boundary: float | None`: the logit at which D holds a sample as likely real as fake, or None where
+    single logits have no such meaning.
+    """
 
     def discriminator(self, forward: Any) -> Tensor: ...
 
@@ -126,31 +135,36 @@ def regularized(phases: Sequence[Phase], regularizers: Mapping[str, Any]) -> lis
     """Put each regularizer where it belongs: eager ones into their player's first phase, lazy ones behind it.
 
     A lazy regularizer gets a phase of its own, so that the main phase keeps its compiled networks and low precision.
-    Raises ValueError where a regularizer's player does not play.
+    Parts are placed as if each were a regularizer named `<regularizer>_<part>`. Raises ValueError where a regularizer's
+    player does not play, or where its name is taken.
     """
     result = list(phases)
-    for name, regularizer in regularizers.items():
+    actions: list[tuple[str, Callable[[ForwardPass], None]]] = []  # of those that are no terms, by player
+    for name, regularizer in _one_by_one(regularizers):
         at = next((i for i, phase in enumerate(result) if phase.player == regularizer.player), None)
         if at is None:
             players = ", ".join(dict.fromkeys(phase.player for phase in phases))
             raise ValueError(f"regularizer {name} wants a player {regularizer.player}; here play: {players}")
-        main = result[at]
-        changes: dict[str, Any] = {}
-        if callable(regularizer):
-            if regularizer.every == 1:
-                changes["terms"] = {**main.terms, name: regularizer}
-            else:
-                lazy = Phase(
-                    f"{main.name}_{name}",
-                    main.player,
-                    {name: regularizer},
-                    every=regularizer.every,
-                    start=main.start,
-                    stop=main.stop,
-                )
-                result.insert(at + 1, lazy)
-        if hasattr(regularizer, "after_step"):
-            changes["after"] = (*main.after, regularizer.after_step)
-        if changes:
-            result[at] = replace(main, **changes)
+        after = (regularizer.after_step,) if hasattr(regularizer, "after_step") else ()
+        main, own = result[at], f"{result[at].name}_{name}"
+        if not callable(regularizer):
+            actions += [(main.player, action) for action in after]
+        elif name in main.terms or own in (phase.name for phase in result):
+            raise ValueError(f"regularizer {name}: the {main.player} has a term of that name already")
+        elif regularizer.every == 1:
+            result[at] = replace(main, terms={**main.terms, name: regularizer}, after=(*main.after, *after))
+        else:  # as many turns as the main phase, or it would be weaker than an eager one by that factor
+            lazy = replace(main, name=own, terms={name: regularizer}, every=regularizer.every, after=after)
+            result.insert(at + 1, lazy)
+    for player, action in actions:
+        result = [replace(p, after=(*p.after, action)) if p.player == player else p for p in result]
     return result
+
+
+def _one_by_one(regularizers: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Regularizers by name, each with parts replaced by them."""
+    for name, regularizer in regularizers.items():
+        if hasattr(regularizer, "parts"):
+            yield from _one_by_one({f"{name}_{part}": inner for part, inner in regularizer.parts.items()})
+        else:
+            yield name, regularizer

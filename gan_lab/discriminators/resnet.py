@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from gan_lab.core.types import DiscriminatorOutput
@@ -56,10 +58,8 @@ class ResNetDiscriminator(nn.Module):
             channels = [(width or 64) * min(2**k, WIDEST) for k in range(halvings + 1)]
         first = Residual(image_channels, channels[0], resample="down", bare=True)
         rest = [
-            Residual(
-                a, b, hidden=a, resample="down" if k < halvings else None, norm=lambda c: norm2d(normalization, c)
-            )
-            for k, (a, b) in enumerate(zip(channels, channels[1:], strict=False), start=1)
+            Residual(a, b, hidden=a, resample="down" if k < halvings else None, norm=lambda c: norm2d(normalization, c))
+            for k, (a, b) in enumerate(pairwise(channels), start=1)
         ]
         self.layers = nn.Sequential(first, *rest, norm2d(normalization, channels[-1]), nn.ReLU(inplace=True))
         self.last = nn.Linear(channels[-1], 1)

@@ -65,7 +65,9 @@ class UNetDiscriminator(nn.Module):
         )
         self.decoder_last = nn.Conv2d(channels[0], 1, 1)
         # The auxiliary classifier is the encoder's alone.
-        self.decoder_verdict = Verdict(channels[0], num_classes, "projection" if conditioning == "projection" else "none")
+        self.decoder_verdict = Verdict(
+            channels[0], num_classes, "projection" if conditioning == "projection" else "none"
+        )
         prepare(self, initialization, spectral_norm)
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> DiscriminatorOutput:

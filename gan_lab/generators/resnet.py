@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -62,7 +63,7 @@ class ResNetGenerator(nn.Module):
             nn.Unflatten(1, (channels[0], *base)),
             *(
                 Residual(a, b, resample="up", norm=lambda channels: norm2d(normalization, channels, in_norms))
-                for a, b in zip(channels, channels[1:], strict=False)
+                for a, b in pairwise(channels)
             ),
             norm2d(normalization, channels[-1]),
             nn.ReLU(inplace=True),

@@ -71,15 +71,16 @@ class GenerationPass(ForwardPass):
         return output._replace(logits=output.logits.float()) if low else output
 
     def observe(self) -> Mapping[str, Tensor]:
-        """D's mean logits, and its accuracies where single logits say what it thinks, if this phase trains it on both."""
+        """Where this phase trains D on both: its mean logits, and its accuracies if single logits say what it holds."""
         if self.phase.player != "discriminator" or not {"real_output", "fake_output"} <= vars(self).keys():
             return {}
         real, fake, boundary = self.real_logits.detach(), self.fake_logits.detach(), self.task.boundary
-        seen = {"real_logits": real, "fake_logits": fake}
+        seen: dict[str, Tensor] = {"real_logits": real, "fake_logits": fake}
         if boundary is not None:
             seen |= {"real_accuracy": real > boundary, "fake_accuracy": fake < boundary}
-        if self.real_output.class_logits is not None:
-            seen["class_accuracy"] = self.real_output.class_logits.detach().argmax(1) == self.real_label
+        classes, label = self.real_output.class_logits, self.real_label
+        if classes is not None and label is not None:
+            seen["class_accuracy"] = classes.detach().argmax(1).eq(label)
         return seen
 
 
@@ -94,7 +95,7 @@ class Classification:
     def __init__(self, weight: float, *, real: bool) -> None:
         self.weight, self.real = weight, real
 
-    def __call__(self, forward: GenerationPass) -> Tensor:
+    def __call__(self, forward: Any) -> Tensor:
         judged = [(forward.fake_output, forward.fake_label)]
         if self.real:
             judged.append((forward.real_output, forward.real_label))
@@ -173,14 +174,13 @@ class Generation:
         """D's moves and G's. Raises ValueError where a regularizer needs what the discriminator does not return."""
         self.boundary = getattr(loss, "boundary", None)
         for name, regularizer in regularizers.items():
-            if missing := getattr(regularizer, "needs", frozenset()) - self.offers:
+            needs: frozenset[str] = getattr(regularizer, "needs", frozenset())
+            if missing := needs - self.offers:
                 raise ValueError(
                     f"regularizer {name} needs {' and '.join(sorted(missing))} of the discriminator, and "
                     f"{type(self.nets['discriminator']).__name__} returns none: see DiscriminatorOutput"
                 )
-        discriminator: dict[str, Term] = {
-            "adversarial": AdversarialTerm(loss.discriminator, self.discriminator_weight)
-        }
+        discriminator: dict[str, Term] = {"adversarial": AdversarialTerm(loss.discriminator, self.discriminator_weight)}
         generator: dict[str, Term] = {"adversarial": AdversarialTerm(loss.generator)}
         if "class_logits" in self.offers:
             discriminator["classification"] = Classification(self.classification_weight, real=True)
@@ -219,7 +219,7 @@ class Generation:
         return torch.cat(samples)
 
     def sample(self, nets: nn.ModuleDict, num: int, seed: int, *, label: Tensor | None = None) -> Tensor:
-        """Samples [num, ...] on the CPU from `nets` (the averaged ones, say), of random classes or those given [num]."""
+        """Samples [num, ...] on the CPU from `nets` (the averaged ones, say), of random classes or given ones [num]."""
         z, random_label = self.latents(-(-num // CHUNK) * CHUNK, seed)  # whole chunks: batch norm may look at them
         if random_label is not None and label is not None:
             random_label[: len(label)] = label

@@ -35,10 +35,10 @@ def save_image(pixels: np.ndarray, path: Path) -> None:
     Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(path, format="PNG")
 
 
-def grid(images: np.ndarray) -> np.ndarray:
-    """uint8 [N, H, W, C] side by side in a nearly square grid [H', W', C], with a dark gap between them."""
+def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
+    """uint8 [N, H, W, C] side by side in a grid [H', W', C], nearly square or so wide, with a dark gap between them."""
     n, height, width, channels = images.shape
-    columns = int(np.ceil(np.sqrt(n)))
+    columns = columns or int(np.ceil(np.sqrt(n)))
     rows = -(-n // columns)
     sheet = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, channels), 32, dtype=np.uint8)
     for i, image in enumerate(images):

@@ -1,0 +1,98 @@
+"""Penalties on the gradient of D's logits by its input.
+
+D's input is the sample before augmentation. Rows are differentiated together, so a D that normalizes over the batch
+gets gradients in which rows are mixed. A map of logits is differentiated by its mean.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gan_lab.core.types import per_sample
+from gan_lab.registry import Positive, Rate, Weight, regularizers
+
+
+def input_gradient(logits: Tensor, x: Tensor) -> Tensor:
+    """The gradient [B, N] of each row's logit (or mean logit) by its own input [B, ...], itself differentiable."""
+    (gradient,) = torch.autograd.grad(per_sample(logits).sum(), x, create_graph=True)
+    return gradient.flatten(1)
+
+
+@regularizers.register("r1")
+class R1:
+    """gamma/2 E |grad_x D(x)|^2 on real x (Mescheder, Geiger and Nowozin 2018, arXiv 1801.04406, eq. 9).
+
+    `every` > 1 applies it lazily, scaled to the same strength (Karras et al. 2020, arXiv 1912.04958, appendix B).
+    """
+
+    player = "discriminator"
+    probes = frozenset({"real"})
+
+    def __init__(self, *, gamma: Weight = 1.0, every: Positive = 1) -> None:
+        self.weight, self.every = gamma / 2, every
+
+    def __call__(self, forward: Any) -> Tensor:
+        return input_gradient(forward.real_logits, forward.real).square().sum(1)
+
+
+@regularizers.register("r2")
+class R2:
+    """gamma/2 E |grad_x D(x)|^2 on fake x = G(z) (Mescheder, Geiger and Nowozin 2018, arXiv 1801.04406, eq. 10)."""
+
+    player = "discriminator"
+    probes = frozenset({"fake"})
+
+    def __init__(self, *, gamma: Weight = 1.0, every: Positive = 1) -> None:
+        self.weight, self.every = gamma / 2, every
+
+    def __call__(self, forward: Any) -> Tensor:
+        return input_gradient(forward.fake_logits, forward.fake).square().sum(1)
+
+
+@regularizers.register("gradient_penalty")
+class GradientPenalty:
+    """weight E (|grad_x D(x)| - target)^2 at x = e real + (1 - e) fake, e uniform in [0, 1) for each row.
+
+    Gulrajani et al. 2017, arXiv 1704.00028, eq. 3. With `one_sided` only norms above the target are penalized: WGAN-LP
+    (Petzka et al. 2018, arXiv 1709.08894). Where D is told labels, x has the real one's.
+    """
+
+    player = "discriminator"
+    probes = frozenset({"interpolate"})
+
+    def __init__(
+        self, *, weight: Weight = 10.0, target: Weight = 1.0, one_sided: bool = False, every: Positive = 1
+    ) -> None:
+        self.weight, self.every, self.target, self.one_sided = weight, every, target, one_sided
+
+    def __call__(self, forward: Any) -> Tensor:
+        real, fake = forward.real.detach(), forward.fake.detach()
+        share = forward.draw("gradient_penalty", *[1] * (real.dim() - 1), kind="uniform")
+        x = forward.probe("interpolate", fake + share * (real - fake))
+        norm = input_gradient(forward.judge(x, forward.real_label, "interpolate").logits, x).norm(dim=1)
+        excess = norm - self.target
+        return (excess.relu() if self.one_sided else excess).square()
+
+
+@regularizers.register("dragan")
+class DRAGAN:
+    """weight E (|grad_x D(x)| - target)^2 at x = real + noise (Kodali et al. 2017, arXiv 1705.07215).
+
+    `noise` is the standard deviation of normal noise, in the data's units; images lie in [-1, 1]. Where D is told
+    labels, x has the real one's.
+    """
+
+    player = "discriminator"
+    probes = frozenset({"perturbed"})
+
+    def __init__(self, *, weight: Weight = 10.0, target: Weight = 1.0, noise: Rate = 0.1, every: Positive = 1) -> None:
+        self.weight, self.every, self.target, self.noise = weight, every, target, noise
+
+    def __call__(self, forward: Any) -> Tensor:
+        real = forward.real.detach()
+        x = forward.probe("perturbed", real + self.noise * forward.draw("dragan", *real.shape[1:]))
+        gradient = input_gradient(forward.judge(x, forward.real_label, "perturbed").logits, x)
+        return (gradient.norm(dim=1) - self.target).square()

@@ -1,0 +1,151 @@
+"""Looking at a trained run: classes, interpolations, nearest training pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gan_lab.cli import main
+from gan_lab.datasets.store import scale, unscale
+from gan_lab.grids import LAYOUTS, NEIGHBOURS, STEPS
+from gan_lab.sampling import TrainedRun
+from gan_lab.tracking.pictures import GAP
+from tests import toy_data
+
+TINY = [
+    "train", "experiment=none", "generator=mlp", "discriminator=mlp", "generator.width=8", "discriminator.width=8",
+    "trainer.images=64", "trainer.batch_size=8", "trainer.device=cpu", "tracking.wandb.mode=disabled",
+    "optimizer.generator.learning_rate=0.01",
+]  # fmt: skip
+PICTURES = ["dataset=toy_pictures", "dataset.image_size=8"]
+CLASSES = [*PICTURES, "generator.conditioning=concat", "discriminator.conditioning=projection"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs that know classes, that do not, and that make points."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, words in (("classes", CLASSES), ("plain", PICTURES), ("points", ["dataset=mixture"])):
+        assert main([*TINY, *words, f"run_dir={folder / name}"]) == 0
+    return folder
+
+
+def cells(sheet: np.ndarray, size: int = 8) -> np.ndarray:
+    """The pictures of a grid, [rows, columns, size, size]."""
+    rows, columns = ((side - GAP) // (size + GAP) for side in sheet.shape[:2])
+    starts = [GAP + i * (size + GAP) for i in range(max(rows, columns))]
+    return np.stack([[sheet[y : y + size, x : x + size, 0] for x in starts[:columns]] for y in starts[:rows]])
+
+
+def test_chosen_classes_take_turns_and_keep_their_latents(runs: Path) -> None:
+    run = TrainedRun(runs / "classes")
+    z, _ = run.task.latents(5, seed=3)
+    expected = run.generate(z, torch.tensor([1, 0, 1, 0, 1]))
+    torch.testing.assert_close(run.sample(5, 3, run.labels("1,0")), expected)
+    assert not torch.allclose(run.sample(5, 3, run.labels("0")), expected)
+
+
+def test_the_command_writes_one_class(runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ones.npz"
+    assert main(["sample", str(runs / "classes"), "--label", "1", "--num", "70", "--out", str(out)]) == 0
+    run = TrainedRun(runs / "classes")
+    expected = unscale(run.sample(70, 0, torch.tensor([1])))
+    assert np.array_equal(np.load(out)["images"], expected.numpy())
+
+
+def test_class_names_are_numbers_spelt_out(runs: Path) -> None:
+    run = TrainedRun(runs / "classes")
+    run.about["class_names"] = ["Trouser", "Ankle boot"]
+    assert run.labels("ankle boot, 0").tolist() == [1, 0]
+    with pytest.raises(ValueError, match=r"--label shoe: the classes of .* are 0 to 1 \(Trouser, Ankle boot\)"):
+        run.labels("shoe")
+
+
+@pytest.mark.parametrize(
+    ("run", "words", "message"),
+    [
+        ("classes", ["--label", "2"], "--label 2: the classes of"),
+        ("classes", ["--label", "0,9"], "--label 9"),
+        ("classes", ["--label", "one"], "are 0 to 1"),
+        ("plain", ["--label", "1"], "is not told the class; train with generator.conditioning"),
+        ("plain", ["--grid", "classes"], "is not told the class"),
+        ("points", ["--grid", "interpolation"], "makes points, not pictures"),
+        ("classes", ["--grid", "clases"], "Did you mean classes?"),
+        ("classes", ["--grid", "classes", "--out", "a.npz"], "give a .png"),
+        ("classes", ["--grid", "classes", "--num", "0"], "--num 0"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(
+    run: str, words: list[str], message: str, runs: Path, workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["sample", str(runs / run), *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(workdir.iterdir())
+
+
+def test_data_without_labels_has_no_classes(runs: Path) -> None:
+    run = TrainedRun(runs / "classes")
+    run.about["num_classes"] = None
+    with pytest.raises(ValueError, match="was trained on data without labels"):
+        run.labels("1")
+    with pytest.raises(ValueError, match="was trained on data without labels"):
+        LAYOUTS["classes"](run, 8, 0, None)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_written_as_a_picture(layout: str, runs: Path, workdir: Path) -> None:
+    assert main(["sample", str(runs / "classes"), "--grid", layout, "--num", "3", "--out", "grid.png"]) == 0
+    shape = {"interpolation": (3, STEPS), "classes": (2, 3), "neighbours": (3, 1 + NEIGHBOURS)}[layout]
+    width, height = Image.open("grid.png").size
+    extra = GAP if layout == "neighbours" else 0  # two sheets side by side
+    assert (height, width) == (shape[0] * (8 + GAP) + GAP, shape[1] * (8 + GAP) + GAP + extra)
+
+
+def test_an_interpolation_runs_from_one_sample_to_another_on_a_sphere(runs: Path) -> None:
+    run = TrainedRun(runs / "classes")
+    sheet, _ = LAYOUTS["interpolation"](run, 2, 5, torch.tensor([1]))
+    z, _ = run.task.latents(4, seed=5)
+    ends = unscale(run.generate(z, torch.ones(4, dtype=torch.long)))[..., 0].numpy()
+    grid = cells(sheet)
+    assert np.abs(grid[:, 0].astype(int) - ends[0::2]).max() <= 1
+    assert np.abs(grid[:, -1].astype(int) - ends[1::2]).max() <= 1
+    # halfway between two latents of one length lies a latent of the same length, by the sum of both
+    a, b = z[0] / z[0].norm(), z[1] / z[1].norm()
+    middle = (a + b) / (a + b).norm()
+    angle = torch.acos(a @ b)
+    torch.testing.assert_close((0.5 * angle).sin() / angle.sin() * (a + b), middle)
+
+
+def test_a_column_of_classes_has_one_latent(runs: Path) -> None:
+    run = TrainedRun(runs / "classes")
+    sheet, said = LAYOUTS["classes"](run, 3, 0, None)
+    assert said == "rows: 0, 1"
+    z, _ = run.task.latents(3, seed=0)
+    for label, row in enumerate(cells(sheet)):
+        expected = unscale(run.generate(z, torch.full((3,), label)))[..., 0].numpy()
+        assert np.array_equal(row, expected)
+
+
+def test_neighbours_of_a_copied_picture_begin_with_it(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = TrainedRun(runs / "classes")
+    data = toy_data.ToyPictures(image_size=8).load().columns["sample"]
+    monkeypatch.setattr(run, "sample", lambda num, seed, labels: scale(data[[5, 11]]))
+    sheet, said = LAYOUTS["neighbours"](run, 2, 0, None)
+    left, right = sheet[:, : 8 + 2 * GAP], sheet[:, 8 + 2 * GAP :]
+    copies = cells(right)
+    for row, source in enumerate((5, 11)):
+        picture = data[source, :, :, 0].numpy()
+        assert np.array_equal(cells(left)[row, 0], picture)
+        assert np.array_equal(copies[row, 0], picture)
+        distances = np.square(copies[row].astype(float) - picture).mean((1, 2))
+        assert (np.diff(distances) >= 0).all(), "not sorted by distance"
+        others = np.square(data[:, :, :, 0].numpy().astype(float) - picture).mean((1, 2))
+        assert distances[-1] == pytest.approx(np.sort(others)[NEIGHBOURS - 1])
+    assert said == "nearest of 96 training pictures: root mean square difference 0.0 of 255 (median)"
