@@ -9,7 +9,7 @@ from gan_lab.train import Assembly
 
 
 def initialize_from(assembly: Assembly, source: str) -> None:
-    """Give networks and their average another run's weights where names and shapes fit; the rest stays random.
+    """Give networks and their average another run's weights where names and shapes fit; the rest stays.
 
     Notes in the assembly what it took. Raises ValueError where there is no such run, or a network takes nothing from it.
     """

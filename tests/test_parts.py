@@ -1,4 +1,4 @@
-"""Every registered part with every other: generators x discriminators x losses, on points and pictures, with classes."""
+"""Every registered part with every other: generators x discriminators x losses; points, pictures, classes."""
 
 from __future__ import annotations
 
@@ -68,16 +68,19 @@ class Watch(Hook):
         self.values += [tensor.item() for tensors in seen.values() for tensor in tensors if tensor.dim() == 0]
 
 
-def train_watched(assembly: Assembly) -> None:
-    """Train; everything recorded is finite, and every parameter of both players moves."""
+def train_watched(assembly: Assembly) -> set[str]:
+    """Train; everything recorded is finite, and every weight of both players moves. Returns what did not.
+
+    Biases of D may stay: losses that look at differences of logits alone do not see what it adds to all of them.
+    """
     game, watch = assembly.game, Watch()
     before = copy.deepcopy(game.nets.state_dict())
     game.add(watch)
     train(game, assembly.trainer.images)
     assert torch.tensor(watch.values).isfinite().all()
-    for player in ("generator", "discriminator"):
-        still = [n for n, p in game.nets[player].named_parameters() if torch.equal(p, before[f"{player}.{n}"])]
-        assert not still, player
+    still = {name for name, parameter in game.nets.named_parameters() if torch.equal(parameter, before[name])}
+    assert all(name.startswith("discriminator") and name.endswith("bias") for name in still), still
+    return still
 
 
 def samples_of(assembly: Assembly, num: int) -> Tensor:
@@ -86,7 +89,7 @@ def samples_of(assembly: Assembly, num: int) -> Tensor:
     return samples
 
 
-@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("data", ["points", "colour 32"])
 @pytest.mark.parametrize(("generator", "discriminator"), PAIRS)
 def test_every_pair_trains_under_every_loss(generator: str, discriminator: str, data: str) -> None:
     overrides = [f"generator={generator}", f"discriminator={discriminator}", *DATA[data]]
@@ -94,16 +97,18 @@ def test_every_pair_trains_under_every_loss(generator: str, discriminator: str, 
         with pytest.raises(ValueError, match=r"samples of shape \(2,\) do not have"):
             build(*overrides)
         return
+    still = []
     for loss in registry.losses.classes:
         assembly = build(*overrides, loss=loss)
-        train_watched(assembly)
+        still.append(train_watched(assembly))
         samples = samples_of(assembly, 5)
         assert samples.shape == (5, *assembly.dataset.sample_shape), loss
         assert samples.isfinite().all(), loss
         assert samples.flatten(1).std(0).max() > 0, f"{loss}: the same sample for every z"
+    assert not set.intersection(*still), "no loss moves it"
 
 
-@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("data", ["points", "grey 28"])
 @pytest.mark.parametrize(("generator", "discriminator"), PAIRS)
 def test_every_pair_saves_and_loads(generator: str, discriminator: str, data: str, tmp_path: Path) -> None:
     if not possible(generator, discriminator, data):
