@@ -87,9 +87,9 @@ class BalancedConsistency:
     def __call__(self, forward: Any) -> Tensor:
         real = self.transform(forward, forward.real.detach(), "bcr/real")
         fake = self.transform(forward, forward.fake.detach(), "bcr/fake")
-        return disagreement(forward.real_logits, forward.judge(real, forward.real_label, "real").logits) + disagreement(
-            forward.fake_logits, forward.judge(fake, forward.fake_label, "fake").logits
-        )
+        real_logits = forward.judge(real, forward.real_label, "real").logits
+        fake_logits = forward.judge(fake, forward.fake_label, "fake").logits
+        return disagreement(forward.real_logits, real_logits) + disagreement(forward.fake_logits, fake_logits)
 
 
 @regularizers.register("zcr")

@@ -15,8 +15,8 @@ from gan_lab.registry import Share, Weight, regularizers
 class FeatureMatching:
     """weight |E f(x) - E f(G(z))|^2 for G, f being D's last features (Salimans et al. 2016, arXiv 1606.03498, 3.1).
 
-    Maps of features [B, C, H, W] are matched number by number. The means couple the batch: micro-batches match means of
-    fewer rows, which are noisier.
+    Maps of features [B, C, H, W] are matched number by number. The means couple the batch: micro-batches and processes
+    match means of fewer rows each, which are noisier.
     """
 
     player = "generator"

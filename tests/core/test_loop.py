@@ -324,12 +324,6 @@ def test_reused_fakes_are_made_once_a_step_with_their_graph() -> None:
 
 
 def test_regularizers_find_their_place() -> None:
-    class Clip:
-        player, every, probes, weight = "discriminator", 1, frozenset[str](), 1.0
-        __call__ = None  # an action alone, no term
-
-        def after_step(self, forward: ForwardPass) -> None: ...
-
     eager = FunctionTerm(input_gradient, 1.0, ("real",), player="discriminator", every=1)
     lazy = FunctionTerm(input_gradient, 1.0, ("real",), player="discriminator", every=4)
     phases = regularized(two_phases(), {"eager": eager, "lazy": lazy})
@@ -337,9 +331,110 @@ def test_regularizers_find_their_place() -> None:
     assert set(phases[0].terms) == {"adversarial", "eager"}
     assert phases[0].probes == {"real"}
     assert (phases[1].every, set(phases[1].terms)) == (4, {"lazy"})
+    for taken in ({"adversarial": eager}, {"adversarial": lazy}, {"a_b": lazy, "a": Parts(b=lazy)}):
+        with pytest.raises(ValueError, match="the discriminator has a term of that name already"):
+            regularized(two_phases(), taken)
     lazy.player = "encoder"
     with pytest.raises(ValueError, match="wants a player encoder; here play: discriminator, generator"):
         regularized(two_phases(), {"lazy": lazy})
+
+
+class Parts:
+    """A regularizer that is no term itself."""
+
+    def __init__(self, **parts: Any) -> None:
+        self.parts = parts
+
+
+class Anchor(nn.Module):
+    """State that two terms share: how often each was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("asked", torch.zeros(2))
+
+
+class Asking(nn.Module):
+    every, probes, weight = 1, frozenset[str](), 1.0
+
+    def __init__(self, anchor: Anchor, player: str, at: int) -> None:
+        super().__init__()
+        self.anchor, self.player, self.at = anchor, player, at
+
+    def forward(self, forward: Any) -> Tensor:
+        self.anchor.asked[self.at] += 1
+        return forward.fake_logits * self.anchor.asked[self.at]
+
+
+def asking() -> Parts:
+    anchor = Anchor()
+    return Parts(d=Asking(anchor, "discriminator", 0), g=Asking(anchor, "generator", 1))
+
+
+def test_parts_of_a_regularizer_go_to_their_players_and_share_their_state() -> None:
+    phases = regularized(two_phases(repeat=2), {"both": asking(), "outer": Parts(inner=asking())})
+    assert [list(phase.terms) for phase in phases] == [
+        ["adversarial", "both_d", "outer_inner_d"],
+        ["adversarial", "both_g", "outer_inner_g"],
+    ]
+    regularizers = [{"both": asking()} for _ in range(2)]
+    whole, part = (make_game(phases=regularized(two_phases(repeat=2), chosen)) for chosen in regularizers)
+    train(whole, 64)
+    train(part, 32)
+    again = make_game(phases=regularized(two_phases(repeat=2), {"both": asking()}))
+    again.load_state_dict(part.state_dict())
+    train(again, 64)
+    assert equal(again.state_dict(), whole.state_dict())
+    assert regularizers[0]["both"].parts["g"].anchor.asked.tolist() == [8, 4]
+
+
+def test_an_action_follows_the_steps_of_its_term_and_one_without_a_term_every_step_of_its_player() -> None:
+    followed: list[tuple[str, str]] = []
+
+    class Action:
+        player = "discriminator"
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def after_step(self, forward: ForwardPass) -> None:
+            followed.append((forward.phase.name, self.name))
+
+    class Term(Action):
+        probes, weight = frozenset[str](), 1.0
+
+        def __init__(self, name: str, every: int) -> None:
+            super().__init__(name)
+            self.every = every
+
+        def __call__(self, forward: Any) -> Tensor:
+            return forward.fake_logits
+
+    chosen = {"alone": Action("alone"), "eager": Term("eager", 1), "lazy": Term("lazy", 2)}
+    game = make_game(phases=regularized(two_phases(), chosen))
+    main = [("discriminator", "eager"), ("discriminator", "alone")]
+    for due in (True, False):
+        followed.clear()
+        step(game)
+        lazy = [("discriminator_lazy", "lazy"), ("discriminator_lazy", "alone")]
+        assert followed == main + (lazy if due else [])
+
+
+def test_a_lazy_regularizer_takes_as_many_turns_as_its_players_main_phase() -> None:
+    """Or it would be weaker than an eager one, n_critic times."""
+    strength = {}
+
+    class Sum(Hook):
+        def after_play(self, game: Game, phase: Phase, values: Any) -> None:
+            strength[every] = strength.get(every, 0) + ("penalty" in phase.terms) * phase.every
+
+    for every in (1, 4):
+        term = FunctionTerm(input_gradient, 1.0, ("real",), player="discriminator", every=every)
+        game = make_game(phases=regularized(two_phases(repeat=5), {"penalty": term}), hooks=[Sum()])
+        for _ in range(8):
+            step(game)
+        assert game.images == 8 * 5 * 8
+    assert strength == {1: 40, 4: 40}
 
 
 def test_a_phase_with_probes_is_eager_and_in_full_precision_others_are_compiled_and_low() -> None:
