@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gan_lab.datasets.store import Rows, Store, cached, content_key, height_width, resize
+from gan_lab.datasets.sources import resized_28
+from gan_lab.datasets.store import Rows, Store, cached, content_key, height_width
 from gan_lab.registry import Positive, datasets
 
 TRAIN_PER_CLASS = 400  # of 500
@@ -44,6 +45,4 @@ class MNIST5k:
         for digit in range(10):
             rank[labels == digit] = np.arange((labels == digit).sum())
         chosen = (rank < TRAIN_PER_CLASS) == (split == "train")
-        if self.size != (28, 28):
-            images = resize(np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0))), self.size)
-        yield {"sample": images[chosen], "label": labels[chosen]}
+        return resized_28(images[chosen], labels[chosen], self.size)

@@ -85,8 +85,9 @@ def content_key(*parts: object) -> str:
 def cached(name: str, key: str, rows: Callable[[dict[str, str]], Rows]) -> Store:
     """The store of that name and key, made from `rows` where the cache has none that is whole.
 
-    `rows` gets a mapping in which it notes the sources that it had to skip. Two processes build it once. Where the
-    cache folder cannot be written, the store is built in memory, with a warning. Raises ValueError where no row comes.
+    `rows` gets a mapping in which it notes the sources that it had to skip. Processes that ask at once build it once,
+    and one that was killed while it built leaves nothing that lasts. Where the cache folder cannot be written, the
+    store is built in memory, with a warning. Raises ValueError where no row comes.
     """
     folder = cache_folder() / f"{name}-{key}"
     try:
@@ -96,6 +97,7 @@ def cached(name: str, key: str, rows: Callable[[dict[str, str]], Rows]) -> Store
         with FileLock(folder.with_suffix(".lock")):
             if (store := _open(folder)) is not None:
                 return store
+            _remove_remains(folder)
             _write(folder, rows)
     except OSError as error:
         store = _in_memory(rows)  # where the source is at fault, this raises its error again
@@ -104,6 +106,12 @@ def cached(name: str, key: str, rows: Callable[[dict[str, str]], Rows]) -> Store
     store = _open(folder)
     assert store is not None
     return store
+
+
+def _remove_remains(folder: Path) -> None:
+    """What killed writers left: whoever holds the lock is the only writer, so nobody works there any more."""
+    for remains in folder.parent.glob(f".{folder.name}-*"):
+        shutil.rmtree(remains, ignore_errors=True)
 
 
 def _write(folder: Path, rows: Callable[[dict[str, str]], Rows]) -> None:

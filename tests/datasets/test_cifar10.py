@@ -6,10 +6,8 @@ import hashlib
 import pickle
 import shutil
 import tarfile
-import urllib.error
-import urllib.request
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,23 +22,7 @@ PIXELS = RANDOM.integers(0, 256, (6 * COUNT, 32, 32, 3), dtype=np.uint8)
 LABELS = RANDOM.integers(0, 10, 6 * COUNT)
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("GAN_LAB_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """No network; the addresses that were asked for."""
-    asked: list[str] = []
-
-    def refuse(request: urllib.request.Request, *_: object, **__: object) -> NoReturn:
-        asked.append(request.full_url)
-        raise urllib.error.URLError("no network in tests")
-
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    return asked
+pytestmark = pytest.mark.usefixtures("cache", "network")
 
 
 @pytest.fixture
@@ -79,11 +61,11 @@ def archive(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 @pytest.mark.parametrize(("split", "part"), [("train", slice(0, 5 * COUNT)), ("test", slice(5 * COUNT, 6 * COUNT))])
-def test_pixels_and_labels_are_the_files(split: str, part: slice, folder: Path, offline: list[str]) -> None:
+def test_pixels_and_labels_are_the_files(split: str, part: slice, folder: Path, network: Any) -> None:
     found = CIFAR10(path=str(folder)).load(split).columns
     assert np.array_equal(found["sample"].numpy(), PIXELS[part])
     assert np.array_equal(found["label"].numpy(), LABELS[part])
-    assert not offline
+    assert not network.asked
 
 
 @pytest.mark.parametrize("size", [64, 16, (48, 24)])
@@ -97,19 +79,43 @@ def test_another_size_is_pillows_bilinear_resizing(size: int | tuple[int, int], 
         assert np.abs(image.astype(int) - expected).max() <= 1
 
 
-def test_an_archive_is_unpacked(archive: Path, offline: list[str]) -> None:
-    found = CIFAR10(path=str(archive.parent)).load("test").columns
-    assert np.array_equal(found["sample"].numpy(), PIXELS[5 * COUNT :])
-    assert not offline
+def test_an_archive_is_read_and_nothing_is_put_beside_it(archive: Path, network: Any) -> None:
+    for split, part in (("train", slice(0, 5 * COUNT)), ("test", slice(5 * COUNT, None))):
+        found = CIFAR10(path=str(archive.parent)).load(split).columns
+        assert np.array_equal(found["sample"].numpy(), PIXELS[part])
+        assert np.array_equal(found["label"].numpy(), LABELS[part])
+    assert list(archive.parent.iterdir()) == [archive]
+    assert not network.asked
 
 
-def test_a_damaged_archive_is_refused_and_left_alone(archive: Path, offline: list[str]) -> None:
-    archive.write_bytes(archive.read_bytes()[:-100])
+def test_a_download_is_fetched_once_for_both_splits(archive: Path, network: Any) -> None:
+    network.pages[torchvision_datasets.CIFAR10.url] = archive.read_bytes()
+    for split, part in (("train", slice(0, 5 * COUNT)), ("test", slice(5 * COUNT, None))):
+        assert np.array_equal(CIFAR10().load(split).columns["sample"].numpy(), PIXELS[part])
+    assert len(network.asked) == 2  # whether the address has moved, and the archive
+
+
+def test_a_download_that_was_cut_is_fetched_anew(archive: Path, network: Any, cache: Path) -> None:
+    (cache / "downloads").mkdir(parents=True)
+    (cache / "downloads" / archive.name).write_bytes(archive.read_bytes()[:500])
+    network.pages[torchvision_datasets.CIFAR10.url] = archive.read_bytes()
+    assert len(CIFAR10().load("test")) == COUNT
+
+
+def test_the_classes_have_the_names_of_the_published_list() -> None:
+    # batches.meta of the archive, as its page shows them
+    published = "airplane automobile bird cat deer dog frog horse ship truck"
+    assert CIFAR10.class_names == tuple(published.split())
+    assert CIFAR10.num_classes == len(CIFAR10.class_names)
+
+
+def test_a_damaged_archive_is_refused_and_left_alone(archive: Path, network: Any) -> None:
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
     before = archive.read_bytes()
     with pytest.raises(ValueError, match="holds no whole"):
         CIFAR10(path=str(archive.parent)).load()
     assert archive.read_bytes() == before
-    assert not offline, "a download would have replaced the user's file"
+    assert not network.asked, "a download would have replaced the user's file"
 
 
 def test_a_file_with_another_checksum_is_never_unpickled(folder: Path) -> None:
@@ -123,17 +129,17 @@ def test_a_file_with_another_checksum_is_never_unpickled(folder: Path) -> None:
     assert not (folder / "exploded").exists()
 
 
-def test_a_folder_without_the_files_is_refused_with_what_it_should_hold(tmp_path: Path, offline: list[str]) -> None:
+def test_a_folder_without_the_files_is_refused_with_what_it_should_hold(tmp_path: Path, network: Any) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"dataset\.path=.*cifar-10-batches-py or cifar-10-python\.tar\.gz"):
         CIFAR10(path=str(tmp_path / "empty")).load()
-    assert not offline
+    assert not network.asked
 
 
-def test_without_a_network_the_remedy_is_named(offline: list[str]) -> None:
+def test_without_a_network_the_remedy_is_named(network: Any) -> None:
     with pytest.raises(ValueError, match=r"cannot be downloaded .*dataset\.path=FOLDER"):
         CIFAR10().load()
-    assert offline, "the download was not even tried"
+    assert network.asked, "the download was not even tried"
 
 
 def test_decoding_the_second_time_needs_no_files(folder: Path) -> None:

@@ -12,15 +12,13 @@ import pytest
 from PIL import Image
 
 from gan_lab.cli import main
+from gan_lab.datasets import decoding
 from gan_lab.datasets.image_folder import ImageFolder
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("GAN_LAB_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture
@@ -195,3 +193,104 @@ def test_other_bytes_another_size_and_another_picture_are_decoded_anew(folder: P
     assert len(load(folder)) == 2
     seen.append(stores(cache))
     assert [len(names) for names in seen] == [1, 2, 3, 4, 5]
+
+
+# -- classes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def classes(folder: Path) -> Path:
+    """Three classes of pictures that are all different; "b" has a folder in it."""
+    for i, name in enumerate(["b/1.png", "a/2.png", "c/1.png", "b/deep/9.png", "a/1.png", "B/1.png"]):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        png(folder / name, np.roll(NOISE, 5 * i, axis=1))
+    return folder
+
+
+def test_sub_folders_are_classes_as_torchvision_counts_them(classes: Path) -> None:
+    from torchvision.datasets import ImageFolder as Theirs
+
+    dataset, theirs = ImageFolder(path=str(classes), image_size=(24, 40)), Theirs(str(classes))
+    found = dataset.load().columns
+    assert dataset.class_names == ("B", "a", "b", "c") == tuple(theirs.classes)
+    assert dataset.num_classes == 4
+    assert found["label"].tolist() == theirs.targets
+    assert found["sample"].shape == (6, 24, 40, 3)
+    for pixels, (image, _) in zip(found["sample"].numpy(), theirs, strict=True):
+        assert np.array_equal(pixels, np.asarray(image))
+
+
+@pytest.mark.parametrize("size", [(8, 16), (16, 8)])
+def test_classes_do_not_depend_on_the_shape(size: tuple[int, int], classes: Path) -> None:
+    dataset = ImageFolder(path=str(classes), image_size=size)
+    found = dataset.load().columns
+    assert dataset.sample_shape == (3, *size)
+    assert found["sample"].shape == (6, *size, 3)
+    assert found["label"].tolist() == [0, 1, 1, 2, 2, 3]
+
+
+def shape(dataset: ImageFolder) -> tuple[int | None, tuple[str, ...] | None, bool]:
+    return dataset.num_classes, dataset.class_names, "label" in dataset.load()
+
+
+def test_a_picture_beside_the_sub_folders_means_that_there_are_no_classes(classes: Path) -> None:
+    png(classes / "loose.png", NOISE)
+    assert shape(ImageFolder(path=str(classes), image_size=8)) == (None, None, False)
+    with pytest.raises(ValueError, match=r"dataset\.class_folders=true: .*loose\.png lies in no sub-folder") as error:
+        ImageFolder(path=str(classes), image_size=8, class_folders=True)
+    assert "\n" not in str(error.value)
+
+
+def test_one_sub_folder_is_no_class(folder: Path) -> None:
+    (folder / "only" / "deep").mkdir(parents=True)
+    png(folder / "only" / "deep" / "1.png", NOISE)
+    png(folder / "only" / "2.png", NOISE)
+    assert shape(ImageFolder(path=str(folder), image_size=8)) == (None, None, False)
+    with pytest.raises(ValueError, match=r"dataset\.class_folders=true: .*the one sub-folder only"):
+        ImageFolder(path=str(folder), image_size=8, class_folders=True)
+
+
+def test_other_files_and_folders_without_pictures_change_nothing(classes: Path) -> None:
+    (classes / "readme.txt").write_text("no picture")
+    (classes / "0_notes").mkdir()
+    (classes / "0_notes" / "list.csv").write_text("no picture")
+    assert shape(ImageFolder(path=str(classes), image_size=8, class_folders=True)) == (4, ("B", "a", "b", "c"), True)
+
+
+def test_classes_can_be_left_aside_and_have_a_store_of_their_own(classes: Path, cache: Path) -> None:
+    for _ in range(2):
+        assert shape(ImageFolder(path=str(classes), image_size=8)) == (4, ("B", "a", "b", "c"), True)
+        assert shape(ImageFolder(path=str(classes), image_size=8, class_folders=False)) == (None, None, False)
+    assert len(stores(cache)) == 2
+    ImageFolder(path=str(classes), image_size=8, class_folders=True).load()
+    assert len(stores(cache)) == 2
+
+
+def test_a_picture_that_moves_to_another_class_is_labelled_anew(classes: Path) -> None:
+    ImageFolder(path=str(classes), image_size=8).load()
+    (classes / "b" / "1.png").rename(classes / "c" / "0.png")
+    assert ImageFolder(path=str(classes), image_size=8).load().columns["label"].tolist() == [0, 1, 1, 2, 3, 3]
+
+
+def test_skipped_pictures_take_their_labels_with_them_and_their_class_keeps_its_number(
+    classes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "CHUNK", 2)  # a chunk without a good picture, too
+    whole = ImageFolder(path=str(classes), image_size=8).load().columns["sample"]
+    for name in ("B/1.png", "a/1.png", "a/2.png"):
+        (classes / name).write_bytes((classes / name).read_bytes()[:100])
+    dataset = ImageFolder(path=str(classes), image_size=8)
+    found = dataset.load()
+    assert found.skipped.keys() == {"B/1.png", "a/1.png", "a/2.png"}
+    assert found.columns["label"].tolist() == [2, 2, 3]
+    assert np.array_equal(found.columns["sample"].numpy(), whole[3:].numpy())
+    assert (dataset.num_classes, dataset.class_names) == (4, ("B", "a", "b", "c"))
+
+
+def test_a_run_learns_classes_from_a_folder(classes: Path, workdir: Path) -> None:
+    words = (
+        "train experiment=none dataset=image_folder dataset.path=pictures dataset.image_size=[8,12] generator=mlp "
+        "discriminator=mlp generator.width=4 discriminator.width=4 trainer.images=8 trainer.batch_size=4 run_dir=out "
+        "dataset.class_folders=true generator.conditioning=concat discriminator.conditioning=projection"
+    )
+    assert main(words.split()) == 0

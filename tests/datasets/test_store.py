@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from gan_lab.datasets import store
@@ -20,12 +22,6 @@ from gan_lab.datasets.store import Rows, Store, cached, content_key, height_widt
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 5, 6, 3), dtype=np.uint8)
 LABELS = np.arange(7, dtype=np.int64)
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("GAN_LAB_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 class Source:
@@ -230,23 +226,65 @@ def test_a_large_store_is_mapped_and_a_small_one_read_with_equal_contents(
     check(cached("toy", "key", Source()))
 
 
-def _build_shared(own: Path, other: Path, results: Any) -> None:
+# -- several processes -------------------------------------------------------------------------------------------------
+
+FORK = multiprocessing.get_context("fork")  # a fresh process would import torch for seconds
+
+
+def _build(log: Path, ready: Any, results: Any, wait: float) -> None:
     def rows(skipped: dict[str, str]) -> Rows:
-        own.with_suffix(".built").touch()
-        time.sleep(0.3)
-        yield {"sample": IMAGES}
+        with log.open("a") as lines:
+            lines.write(f"{os.getpid()}\n")
+        for part in (slice(0, 3), slice(3, None)):
+            time.sleep(wait)
+            yield {"sample": IMAGES[part], "label": LABELS[part]}
 
-    own.touch()
-    while not other.exists():
+    ready.wait(timeout=60)
+    found = cached("toy", "shared", rows).columns
+    results.put([found[name].numpy().tobytes() for name in ("sample", "label")])
+
+
+def _start(count: int, log: Path, wait: float = 0.2) -> tuple[list[Any], Any]:
+    ready, results = FORK.Barrier(count), FORK.Queue()
+    jobs = [FORK.Process(target=_build, args=(log, ready, results, wait), daemon=True) for _ in range(count)]
+    for job in jobs:
+        job.start()
+    return jobs, results
+
+
+def test_four_processes_that_ask_at_once_decode_once_and_get_equal_stores(cache: Path, tmp_path: Path) -> None:
+    jobs, results = _start(4, tmp_path / "log")
+    assert [results.get(timeout=60) for _ in jobs] == [[IMAGES.tobytes(), LABELS.tobytes()]] * 4
+    assert len((tmp_path / "log").read_text().split()) == 1
+    assert {path.name for path in cache.iterdir()} == {"toy-shared", "toy-shared.lock"}
+
+
+def test_a_writer_that_is_killed_leaves_a_cache_in_which_others_go_on(cache: Path, tmp_path: Path) -> None:
+    (writer,), _ = _start(1, tmp_path / "log", wait=600)
+    deadline = time.monotonic() + 60
+    while not list(cache.glob(".toy-shared-*")):
+        assert time.monotonic() < deadline
         time.sleep(0.01)
-    results.put(cached("toy", "shared", rows).columns["sample"].numpy().tobytes())
+    waiting, results = _start(3, tmp_path / "log")  # these wait for the lock
+    time.sleep(0.3)
+    assert results.empty()
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.join(60)
+    assert [results.get(timeout=60) for _ in waiting] == [[IMAGES.tobytes(), LABELS.tobytes()]] * 3
+    assert len((tmp_path / "log").read_text().split()) == 2, "the one that was killed, and one of the others"
+    assert {path.name for path in cache.iterdir()} == {"toy-shared", "toy-shared.lock"}
 
 
-def test_two_processes_that_build_at_once_build_once_and_get_equal_stores(cache: Path, tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")  # a fresh process would import torch for seconds
-    results = context.Queue()
-    first, second = tmp_path / "first", tmp_path / "second"
-    for own, other in ((first, second), (second, first)):
-        context.Process(target=_build_shared, args=(own, other, results), daemon=True).start()
-    assert [results.get(timeout=60) for _ in range(2)] == [IMAGES.tobytes()] * 2
-    assert len(list(tmp_path.glob("*.built"))) == 1
+def test_what_killed_writers_left_is_removed_but_nothing_of_other_stores(cache: Path) -> None:
+    for name in (".toy-key-abcd1234", ".toy-key-wxyz5678", ".toy-key2-abcd1234", ".other-key-abcd1234"):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "sample.bin").write_bytes(b"half a store")
+    check(cached("toy", "key", Source()))
+    left = {path.name for path in cache.iterdir()}
+    assert left == {"toy-key", "toy-key.lock", ".toy-key2-abcd1234", ".other-key-abcd1234"}
+
+
+def test_reading_a_cached_store_does_not_wait_for_a_writer(cache: Path) -> None:
+    cached("toy", "key", Source())
+    with FileLock(cache / "toy-key.lock"):
+        check(cached("toy", "key", Source()))

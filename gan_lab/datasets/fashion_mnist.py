@@ -1,0 +1,104 @@
+"""Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747): 60,000 grey pictures of ten kinds of clothes."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from gan_lab.datasets.sources import DAMAGED, downloading, given_folder, one_line, resized_28
+from gan_lab.datasets.store import Rows, Store, cached, content_key, height_width
+from gan_lab.registry import Positive, datasets
+
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package dataset-fashion-mnist puts them
+INSIDE = Path("FashionMNIST/raw")  # where torchvision puts them
+FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+REMEDY = "apt-get install dataset-fashion-mnist, or give dataset.path=FOLDER with the four idx files in it"
+
+
+@datasets.register("fashion_mnist")
+class FashionMNIST:
+    """From `path`, a folder that holds the four idx files, packed or not, else Debian's package, else by download.
+
+    28 px as they are, 32 px with a border of two black pixels, else resized from the latter: as mnist5k. Splits "train"
+    (60,000) and "test" (10,000). Raises ValueError for files that are missing, and for one that is not what its header
+    says.
+    """
+
+    num_classes = 10
+    class_names = (
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"
+    )  # fmt: skip
+
+    def __init__(self, *, path: str | None = None, image_size: Positive | tuple[Positive, Positive] = 32) -> None:
+        self.size = height_width(image_size)
+        self.sample_shape = (1, *self.size)
+        given = given_folder(path)
+        places = [given, given / INSIDE] if given else [DEBIAN]
+        self.folder = next((place for place in places if not _missing(place)), None)  # None: to be downloaded
+        if given and not self.folder:
+            raise ValueError(
+                f"dataset.path={path} lacks {', '.join(_missing(given))}, with or without .gz; they may lie in {INSIDE}"
+            )
+
+    def load(self, split: str = "train") -> Store:
+        """Pictures, uint8 [N, H, W, 1], and classes. The key is of the files' content: other data have this format."""
+        content: object = "published"  # a download is checked before it is read
+        if self.folder:
+            content = [hashlib.sha256(_find(self.folder, name).read_bytes()).hexdigest() for name in FILES[split]]
+        return cached("fashion_mnist", content_key(content, self.size, split, 1), lambda skipped: self._rows(split))
+
+    def _rows(self, split: str) -> Rows:
+        folder = self.folder or _download()
+        files = [_find(folder, name) for name in FILES[split]]
+        images, labels = read_idx(files[0]), read_idx(files[1])
+        if images.shape[1:] != (28, 28):
+            raise ValueError(f"{files[0]} holds no pictures of 28 x 28 pixels, but of {images.shape[1:]}")
+        if labels.shape != images.shape[:1] or labels.max(initial=0) >= self.num_classes:
+            raise ValueError(f"{files[1]} does not hold one of {self.num_classes} classes for each of {len(images):,}")
+        return resized_28(images[..., None], labels, self.size)
+
+
+def _find(folder: Path, name: str) -> Path:
+    packed = folder / f"{name}.gz"  # it has a checksum of its own
+    return packed if packed.is_file() else folder / name
+
+
+def _missing(folder: Path) -> list[str]:
+    return [name for names in FILES.values() for name in names if not _find(folder, name).is_file()]
+
+
+def _download() -> Path:
+    with downloading("Fashion-MNIST", REMEDY) as root:
+        from torchvision.datasets import FashionMNIST as Published  # it takes seconds to import
+        from torchvision.datasets.utils import download_url
+
+        for name, md5 in Published.resources:
+            download_url(Published.mirrors[0] + name, str(root / INSIDE), name, md5)
+    return root / INSIDE
+
+
+def read_idx(file: Path) -> np.ndarray:
+    """The uint8 array of an idx file: two zeros, 8 for bytes, the number of dimensions, each as uint32, then the data.
+
+    Raises ValueError, with the file's name, where it is cut or is no such file.
+    """
+    try:
+        with (gzip.open if file.suffix == ".gz" else open)(file, "rb") as content:
+            data = content.read()
+    except DAMAGED as error:
+        raise ValueError(f"{file} cannot be read ({one_line(error)}); get it again") from error
+    dimensions = {"idx1": 1, "idx3": 3}[file.name.split("-")[2]]
+    start = 4 + 4 * dimensions
+    if data[:4] != bytes((0, 0, 8, dimensions)) or len(data) < start:
+        raise ValueError(f"{file} is no idx file of bytes in {dimensions} dimensions; get it again")
+    shape = struct.unpack(f">{dimensions}I", data[4:start])
+    if len(data) - start != np.prod(shape, dtype=np.int64):
+        raise ValueError(f"{file} is cut: its header promises {' x '.join(map(str, shape))} bytes; get it again")
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)

@@ -1,0 +1,112 @@
+"""Stacked MNIST (Metz et al. 2017, arXiv 1611.02163, section 3.3.1): a thousand modes that can be counted."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gan_lab import registry
+from gan_lab.datasets.store import Rows, Store, cached, content_key, height_width, scale
+from gan_lab.metrics.stacked import NearestNeighbour, classified_modes, mode_of, modes_kl, modes_reached
+from gan_lab.registry import Positive, datasets
+
+CHANNELS = 3
+CHUNK = 2_000  # pictures stacked between two writes
+KNOWN = 10_000  # pictures that the classifier compares with, at most: more would take minutes
+
+
+@datasets.register("stacked")
+class Stacked:
+    """Three pictures of a grey data set with k classes, drawn at random, as the channels of one: k^3 classes.
+
+    `source` is any such data set, and `path` the folder that it reads, if it reads one. The class is
+    c0 k^2 + c1 k + c2, for digits 100 c0 + 10 c1 + c2. The draw is the same in every run, another one for split "test",
+    which draws from the source's. Metrics: `modes` and `kl` of metrics/stacked.py, by nearest neighbours among the
+    source's pictures, which tell 93 % of unseen digits: 26,000 real test samples reach 1,000 modes at a `kl` of 0.025.
+    Raises ValueError for a source that is not grey or has no labels.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str = "mnist5k",
+        path: str | None = None,
+        image_size: Positive | tuple[Positive, Positive] = 32,
+        samples: Positive = 50_000,
+    ) -> None:
+        self.source, self.samples = _grey_with_labels(source, path, height_width(image_size)), samples
+        self.sample_shape = (CHANNELS, *self.source.sample_shape[1:])
+        self.num_classes = self.source.num_classes**CHANNELS
+        self._modes: tuple[str, Tensor] | None = None  # of the samples that were last classified
+
+    def load(self, split: str = "train") -> Store:
+        """Pictures, uint8 [N, H, W, 3], and classes, written in chunks and keyed by the source's content."""
+        source = self.source.load(split).columns
+        content = [_digest(source["sample"]), _digest(source["label"])]
+        key = content_key(content, self.source.num_classes, self.samples, split, 1)
+        return cached("stacked", key, lambda skipped: self._rows(source, split))
+
+    def _rows(self, source: Mapping[str, Tensor], split: str) -> Rows:
+        random = torch.Generator().manual_seed(0 if split == "train" else 1)
+        drawn = torch.randint(len(source["sample"]), (self.samples, CHANNELS), generator=random)
+        for rows in drawn.split(CHUNK):
+            pictures = torch.cat([source["sample"][channel] for channel in rows.unbind(1)], dim=3)
+            yield {
+                "sample": pictures.numpy(),
+                "label": mode_of(source["label"][rows], self.source.num_classes).numpy(),
+            }
+
+    @property
+    def metrics(self) -> Mapping[str, Callable[[Tensor], float]]:
+        return {
+            "modes": lambda samples: modes_reached(self._classified(samples)),
+            "kl": lambda samples: modes_kl(self._classified(samples), self._known[1], CHANNELS),
+        }
+
+    @functools.cached_property
+    def _known(self) -> tuple[NearestNeighbour, Tensor]:
+        """The classifier, and the share of each class in the data."""
+        columns = self.source.load("train").columns
+        pictures, labels = columns["sample"], columns["label"]
+        share = torch.bincount(labels, minlength=self.source.num_classes).double() / len(labels)
+        # Spread over the whole, for a source may be sorted by class.
+        chosen = torch.arange(min(KNOWN, len(labels))) * len(labels) // min(KNOWN, len(labels))
+        return NearestNeighbour(scale(pictures[chosen]), labels[chosen]), share
+
+    def _classified(self, samples: Tensor) -> Tensor:
+        """The modes of samples; both measures ask for those of the same ones, and finding them takes seconds."""
+        digest = _digest(samples)
+        if self._modes is None or self._modes[0] != digest:
+            self._modes = digest, classified_modes(samples, self._known[0], self.source.num_classes)
+        return self._modes[1]
+
+
+def _grey_with_labels(name: str, path: str | None, size: tuple[int, int]) -> Any:
+    from omegaconf import OmegaConf
+
+    group = "dataset.source"
+    cls, _ = registry.datasets.arguments(OmegaConf.create({"name": name}), group)
+    settings: dict[str, Any] = {"name": name, "image_size": list(size)}
+    takes = {parameter for parameter, *_ in registry.parameters(cls)}
+    if path is not None:
+        if "path" not in takes:
+            raise ValueError(f"dataset.path={path}: {group}={name} reads no folder; leave it null")
+        settings["path"] = path
+    source = registry.datasets.build(OmegaConf.create(settings), group) if "image_size" in takes else None
+    shape: tuple[int, ...] = getattr(source, "sample_shape", ())
+    classes: int | None = getattr(source, "num_classes", None)
+    if len(shape) != 3 or shape[0] != 1 or not classes:
+        raise ValueError(
+            f"{group}={name}: give a data set of grey pictures with labels, such as mnist5k, fashion_mnist"
+        )
+    return source
+
+
+def _digest(values: Tensor) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values.cpu().numpy()).data).hexdigest()
