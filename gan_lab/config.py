@@ -36,6 +36,7 @@ class Trainer:
     deterministic: bool = False  # deterministic algorithms: on CUDA, resuming is bit for bit only with it
     ema: Share = 0.0  # decay per step of the average used for samples and scores; 0 is none
     reuse_fakes: bool = False  # G's step trains on the fakes that D's step saw: faster, another algorithm
+    lazy_correction: bool = False  # slower Adam for lazy regularizers' extra steps (Karras et al. 2020, appendix B)
     checkpoint_every: NonNegative = 20_000
     keep_checkpoints: Positive = 2
 
@@ -74,8 +75,11 @@ class Tracking:
 SECTIONS: dict[str, type] = {"trainer": Trainer, "evaluation": Evaluation, "tracking": Tracking}
 SCHEMAS = {name: registry.schema(section, f"section__{section.__name__}") for name, section in SECTIONS.items()}
 
+RECIPES = ("experiment", "search")  # groups of the whole config: what to train, and which values to try
+
 # What a config's hash leaves out: where a run lies, how it is watched, on what it runs, and how long.
-UNHASHED = ("run_dir", "sweep_dir", "sweep_name", "resume", "tracking", "hydra")
+# A search only chooses values that each of its jobs then says itself.
+UNHASHED = ("run_dir", "sweep_dir", "sweep_name", "resume", "tracking", "hydra", "search")
 UNHASHED_TRAINER = ("device", "images")
 
 
@@ -89,14 +93,21 @@ def config_hash(config: dict[str, Any]) -> str:
 def publish() -> None:
     """Make parts, sections and experiments known to Hydra. Raises ValueError for an experiment that is not data."""
     from hydra.core.config_store import ConfigStore
-    from omegaconf import OmegaConf
 
     registry.publish()
     store = ConfigStore.instance()
     store.store(name="schema", node=SCHEMAS, provider="gan_lab.config")
-    store.store(group="experiment", name="none", node={}, package="_global_", provider="gan_lab")
+    for group in RECIPES:
+        store.store(group=group, name="none", node={}, package="_global_", provider="gan_lab")
     for name, node in _shipped_experiments().items():
         store.store(group="experiment", name=name, node=node, package="_global_", provider="gan_lab")
+    register_resolvers()
+
+
+def register_resolvers() -> None:
+    """What config.yaml's interpolations call. A sweep's worker processes need it, too."""
+    from omegaconf import OmegaConf
+
     OmegaConf.register_new_resolver("gan_lab.job", job_name, replace=True)
 
 
@@ -108,6 +119,12 @@ def _shipped_experiments() -> dict[str, Any]:
     for path in paths:
         check_data(path)
     return {path.stem: OmegaConf.load(path) for path in paths}
+
+
+def says_something_to_hydra(experiment: str) -> bool:
+    """Whether an experiment may be a sweep, as far as that can be said without composing it."""
+    known = _shipped_experiments() | {"none": {}}
+    return "hydra" in known.get(experiment, {"hydra": None})
 
 
 def job_name(overrides: Iterable[str]) -> str:
@@ -133,7 +150,7 @@ def options(group: str, folders: Iterable[Path] = ()) -> list[str]:
 
 
 def groups() -> list[str]:
-    return ["experiment", *GROUPS]
+    return [*RECIPES, *GROUPS]
 
 
 # -- YAML is data ------------------------------------------------------------------------------------------------------
@@ -163,6 +180,24 @@ def check_data(path: Path) -> None:
             group = default.removeprefix("override").strip().lstrip("/")
             if group.startswith("hydra") and group.split("/")[-1] not in HYDRA_KEYS:
                 raise ValueError(f"{path}: the defaults may choose hydra's sweeper and launcher only, not {group}")
+
+
+def check_search(path: Path) -> None:
+    """Raise ValueError where a search does more than to say what is swept over, by what and where.
+
+    What else it set would train other jobs than the same words typed out, in the same folders.
+    """
+    import yaml
+
+    text = path.read_text()
+    content = yaml.safe_load(text) or {}
+    if not re.search(r"^#\s*@package\s+_global_\s*$", text, flags=re.M):
+        raise ValueError(f"{path}: a search begins with the line: # @package _global_")
+    if not (isinstance(content, dict) and set(content) <= {"hydra", "defaults"}):
+        raise ValueError(f"{path}: a search sets hydra's {', '.join(HYDRA_KEYS)}; the rest belongs to an experiment")
+    for default in _defaults(content):
+        if default.removeprefix("override").strip().lstrip("/") in (*GROUPS, "experiment"):
+            raise ValueError(f"{path}: a search chooses no parts ({default}); they belong to an experiment")
 
 
 def _defaults(content: dict[str, Any]) -> Iterator[str]:

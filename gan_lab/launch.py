@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -14,13 +15,15 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gan_lab import config as gan_lab_config
 from gan_lab.config import CONF, job_name
-from gan_lab.overrides import Arguments, check_sweep, parse
-from gan_lab.registry import unknown_key
+from gan_lab.overrides import Arguments, check_params, check_sweep, parse
+from gan_lab.registry import unknown, unknown_key
+from gan_lab.sweep import plan
 
 
 def launch(argv: Sequence[str]) -> int:
@@ -32,16 +35,52 @@ def launch(argv: Sequence[str]) -> int:
     parsed = _parse(arguments.all_overrides)
     if arguments.passive:
         if not arguments.asks_for_help:
+            _refuse_several(parsed, "--cfg and --info show one config, so give one value")
             _compose([_first_value(override) for override in parsed])
         return _hydra([*arguments.flags, *arguments.all_overrides])
-    sweeps = [override for override in parsed if override.is_sweep_override()]
-    composed = _compose([_first_value(override) for override in parsed])
-    if arguments.multirun or getattr(composed.hydra.mode, "name", None) == "MULTIRUN":
-        _check_each_value(parsed, composed)
-        return _sweep(arguments, composed)
-    if sweeps:
-        raise ValueError(f"{sweeps[0].input_line}: several values make a sweep: gan-lab train -m ...")
-    return _train_one(arguments, composed)
+    words = _sweep_words(arguments, parsed)
+    composed = _compose([_first_value(override) for override in words or parsed])
+    if words is None:
+        _refuse_several(parsed, "several values make a sweep: gan-lab train -m ...")
+        return _train_one(arguments, composed)
+    _check_each_value(words, composed)
+    return _sweep(arguments, words, composed)
+
+
+def _sweep_words(arguments: Arguments, parsed: Sequence[Override]) -> list[Override] | None:
+    """What a sweep runs over, by the presets and the command line, and all that its jobs have in common.
+
+    None where this is no sweep. Raises ValueError for what cannot be swept.
+    """
+    if not arguments.multirun and not any(_may_sweep(override) for override in parsed):
+        return None
+    # The presets alone first: a word of the command line may be about a part that a preset chooses.
+    composed = _compose([_first_value(override) for override in parsed if _is_preset(override)])
+    choices = composed.hydra.runtime.choices
+    if not (arguments.multirun or choices.search != "none" or composed.hydra.mode == RunMode.MULTIRUN):
+        return None
+    check_sweep(parsed)
+    where = f"search={choices.search}" if choices.search != "none" else f"experiment={choices.experiment}"
+    params = check_params(composed.hydra.sweeper.get("params") or {}, where, arguments.folders)
+    words = plan.merged(_parse(params), parsed)
+    check_sweep(words)
+    return words
+
+
+def _is_preset(override: Override) -> bool:
+    return plan.of_hydra(override) or override.key_or_group in gan_lab_config.RECIPES
+
+
+def _may_sweep(override: Override) -> bool:
+    """Whether a word alone can make a sweep: any preset but the experiments that say nothing to Hydra."""
+    if override.key_or_group == "experiment":
+        return gan_lab_config.says_something_to_hydra(str(override.value()))
+    return override.key_or_group in ("search", "hydra.mode")
+
+
+def _refuse_several(parsed: Sequence[Override], why: str) -> None:
+    if several := next((override for override in parsed if override.is_sweep_override()), None):
+        raise ValueError(f"{several.input_line}: {why}")
 
 
 def _train_one(arguments: Arguments, composed: DictConfig) -> int:
@@ -58,22 +97,29 @@ def _train_one(arguments: Arguments, composed: DictConfig) -> int:
     return codes[0] if codes else code
 
 
-def _sweep(arguments: Arguments, composed: DictConfig) -> int:
-    from gan_lab.sweep import table
-    from gan_lab.sweep.job import job
+def _sweep(arguments: Arguments, words: Sequence[Override], composed: DictConfig) -> int:
+    from gan_lab.sweep.supervise import supervise
+    from gan_lab.tracking.wandb import decide_mode
+    from gan_lab.train import sections
 
-    check_sweep(arguments.overrides)
+    choices = composed.hydra.runtime.choices
     experiments = next((o.partition("=")[2] for o in arguments.overrides if o.startswith("experiment=")), None)
-    experiment = (experiments or composed.hydra.runtime.choices.experiment).replace(",", "+")
-    own = [override for override in arguments.overrides if not override.startswith("hydra")]
-    name = _folder(composed, "sweep_name") or f"{experiment}-{job_name(own)[:8]}"
+    chosen = (experiments or choices.experiment).replace(",", "+")
+    title = chosen if choices.search == "none" else f"{choices.search}-{chosen}"
+    said = [override for override in arguments.overrides if not override.startswith("hydra")]
+    name = _folder(composed, "sweep_name") or f"{title}-{job_name(said)[:8]}"
     folder = Path(_folder(composed, "sweep_dir") or f"sweeps/{name}")
+    _check_writable(folder)
+    mode, why = decide_mode(sections(_without_hydra(composed))[2].wandb.mode)
+    jobs = plan.jobs(words) if choices["hydra/sweeper"] == "basic" else None
+    workers = plan.workers(composed.hydra, len(jobs) if jobs else None)
     flags = [flag for flag in arguments.flags if flag not in ("-m", "--multirun")]
-    start = time.time()
-    code = _hydra(["-m", *flags, *arguments.all_overrides, f"hydra.sweep.dir={_quote(folder)}"], job)
-    jobs = table.jobs_since(folder, start)
-    failed = table.report(jobs, time.time() - start) if jobs else 0
-    return code or int(failed > 0)
+    # The jobs alone are given the rest: Hydra would look for a word's key before it knows of swept parts.
+    presets = [word.input_line for word in words if _is_preset(word) and not word.is_sweep_override()]
+    argv = ["-m", *flags, *(presets if jobs else arguments.all_overrides), *workers.overrides]
+    if workers.count > 1 and mode != "disabled":  # else each job says so
+        print(f"W&B {mode}{f': {why}' if why else ''}")
+    return supervise(lambda job: _hydra([*argv, f"hydra.sweep.dir={_quote(folder)}"], job), jobs, folder, workers)
 
 
 def _folder(composed: DictConfig, key: str) -> str | None:
@@ -81,6 +127,15 @@ def _folder(composed: DictConfig, key: str) -> str | None:
     if OmegaConf.is_config(value):
         raise ValueError(f"{key}={value}: expected a path")
     return None if value is None else str(value)
+
+
+def _check_writable(sweep_dir: Path) -> None:
+    """Raise ValueError where Hydra could not make the folder, which it would say with a traceback."""
+    parent = next(path for path in (sweep_dir, *sweep_dir.absolute().parents) if path.exists())
+    if not parent.is_dir():
+        raise ValueError(f"sweep_dir={sweep_dir}: {parent} is a file; give a folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"sweep_dir={sweep_dir} cannot be written: {parent} is read-only for this user")
 
 
 def _quote(value: object) -> str:
@@ -177,10 +232,15 @@ def _without_hydra(composed: DictConfig) -> DictConfig:
 def _explain(error: Exception, overrides: Sequence[str]) -> ValueError:
     """Hydra's message as one line with the remedy."""
     text = _one_line(error)
+    if plugin := re.search(r"Could not find 'hydra/(launcher|sweeper)/([^']+)'", str(error)):
+        return _no_plugin(plugin[1], plugin[2], str(error))
     missing = re.search(r"Could not override '([^']+)'", text)
     if missing is None:
         return ValueError(text)
     key = missing[1]
+    if own := re.match(r"hydra\.(launcher|sweeper)\.", key):
+        choice = next((o.partition("=")[2] for o in overrides if o.startswith(f"hydra/{own[1]}=")), "basic")
+        return ValueError(f"{key}: hydra/{own[1]}={choice} has no such setting; choose the {own[1]} that has it, too")
     groups = [o for o in overrides if o.partition("=")[0] in (*gan_lab_config.groups(), "hydra.searchpath")]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         known: Any = hydra.compose("config", groups)
@@ -193,6 +253,24 @@ def _explain(error: Exception, overrides: Sequence[str]) -> ValueError:
     if not OmegaConf.is_dict(known):
         return ValueError(f"{key}: {'.'.join(path)} is a value and has nothing inside")
     return unknown_key(".".join(path), last, [str(name) for name in known if name != "name"])
+
+
+PLUGINS = {
+    "launcher": {
+        "joblib": '"hydra-gan-lab[sweep]"',
+        "submitit_local": "hydra-submitit-launcher",
+        "submitit_slurm": "hydra-submitit-launcher",
+        "ray": "hydra-ray-launcher",
+    },
+    "sweeper": {"optuna": "hydra-optuna-sweeper"},
+}  # what pip must install for Hydra to have them
+
+
+def _no_plugin(kind: str, name: str, message: str) -> ValueError:
+    if package := PLUGINS[kind].get(name):
+        return ValueError(f"hydra/{kind}={name} is not installed: pip install {package}")
+    available = re.search(rf"Available options in 'hydra/{kind}':\n((?:\t\S+\n?)*)", message)
+    return unknown(f"hydra/{kind}", name, available[1].split() if available else ())
 
 
 def _one_line(error: BaseException) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from gan_lab.config import check_data, groups, options, unhashed
+from hydra.core.override_parser.types import Override
+
+from gan_lab.config import check_data, check_search, groups, options, unhashed
 from gan_lab.registry import GROUPS, nearest, unknown
 
 ALWAYS_SECRET = {"secret", "password", "passwd", "credential", "credentials"}
@@ -90,6 +93,8 @@ def _preset_folder(value: str) -> Path:
     for path in [*folder.rglob("*.yaml"), *folder.rglob("*.yml")]:
         check_data(path)
         group = path.parent.relative_to(folder).as_posix()
+        if group == "search":
+            check_search(path)
         if group in groups() and path.stem in options(group):
             raise ValueError(f"{path}: {group}={path.stem} is taken; give the preset a name of its own")
     return folder
@@ -162,9 +167,30 @@ def _split(value: str) -> list[str]:
     return re.findall(r"\[[^\]]*\]|[^,]+", inside[1] if inside else value) or [""]
 
 
-def check_sweep(overrides: Sequence[str]) -> None:
+def check_params(params: Mapping[str, Any], where: str, folders: Iterable[Path]) -> list[str]:
+    """What a preset sweeps over, as words of a command line. Raises ValueError where they would be refused there."""
+    words = [f"{key}={value}" for key, value in params.items()]
+    for word in words:
+        try:
+            if _long_form(word) != word:
+                raise ValueError(f"{word}: write {_long_form(word)}")
+            _check(word, list(folders))
+        except ValueError as error:
+            raise ValueError(f"{where} sweeps over {error}") from error
+    return words
+
+
+def check_sweep(words: Iterable[Override]) -> None:
     """Raise ValueError where a sweep runs over something that does not change what is trained."""
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if unhashed(key) and key not in ("experiment",) and not key.startswith("hydra") and len(_split(value)) > 1:
-            raise ValueError(f"{override}: all values would train the same and share one folder; sweep something else")
+    for word in words:
+        key = word.key_or_group
+        if not word.is_sweep_override():
+            continue
+        if key == "search":
+            raise ValueError(f"{word.input_line}: one search at a time; what it sweeps over is in its file")
+        if key.startswith("hydra"):
+            raise ValueError(f"{word.input_line}: Hydra's own settings are the same for all jobs and cannot be swept")
+        if unhashed(key):
+            raise ValueError(
+                f"{word.input_line}: all values would train the same and share one folder; sweep something else"
+            )

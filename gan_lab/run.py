@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from gan_lab.warm_start import initialize_from
 
 PICTURE_SEED = 0  # every run's grids show the same latents, so that they can be compared
 SELECTION_SEED, FINAL_SEED = 1, 2  # a score that may have chosen a checkpoint is not the one that is reported
+Told = Callable[[str], object]
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
@@ -74,11 +76,14 @@ def _finished(directory: RunDirectory, config: DictConfig) -> bool:
     return same and done and config.resume == "auto"
 
 
-def run(config: DictConfig, path: Path, *, experiment: str, sweep: str | None = None) -> int:
+def run(
+    config: DictConfig, path: Path, *, experiment: str, sweep: str | None = None, refused: Told | None = None
+) -> int:
     """Train what the config says in the directory, or go on there. Returns the exit code; never raises.
 
     0 finished, 1 failed or diverged, 2 could not start, 130 or 143 interrupted and saved. Whatever the parts do,
-    raising or exiting, stays in this run.
+    raising or exiting, stays in this run. `refused` is told why it could not start: an older run's summary is left as
+    it is.
     """
     directory = RunDirectory(path)
     claimed = False
@@ -92,19 +97,25 @@ def run(config: DictConfig, path: Path, *, experiment: str, sweep: str | None = 
         claimed = True
         return _Life(config, assembly, directory, experiment, sweep).live()
     except ValueError as error:
-        return _could_not_start(directory, config, str(error))
+        return _could_not_start(directory, config, str(error), refused)
     except OSError as error:
-        return _could_not_start(directory, config, f"{error.strerror or error}: {error.filename or path}")
+        return _could_not_start(directory, config, f"{error.strerror or error}: {error.filename or path}", refused)
+    except KeyboardInterrupt:  # while it was built: there is nothing to save
+        return 130
     except BaseException as error:  # a part's own trouble while it was built
         traceback.print_exc()
-        return _could_not_start(directory, config, f"{type(error).__name__}: {error}", code=1)
+        return _could_not_start(directory, config, f"{type(error).__name__}: {error}", refused, code=1)
     finally:
         if claimed:
             directory.release()
 
 
-def _could_not_start(directory: RunDirectory, config: DictConfig, message: str, code: int = 2) -> int:
+def _could_not_start(
+    directory: RunDirectory, config: DictConfig, message: str, refused: Told | None, code: int = 2
+) -> int:
     print(f"gan-lab: {message}", file=sys.stderr)
+    if refused:
+        refused(message)
     if directory.path.is_dir() and not directory.summary:  # a sweep's job: its table tells why
         with contextlib.suppress(OSError, ValueError):
             directory.update_summary(
@@ -304,11 +315,11 @@ class _Life:
         return code
 
 
-def run_job(config: DictConfig, sweep: str | None = None) -> int:
+def run_job(config: DictConfig, sweep: str | None = None, refused: Told | None = None) -> int:
     """`run` for the job that Hydra has made a folder for."""
     from hydra.core.hydra_config import HydraConfig
 
     job = HydraConfig.get().runtime
     path, here = Path(job.output_dir), Path.cwd()
     path = path.relative_to(here) if path.is_relative_to(here) else path
-    return run(config, path, experiment=job.choices.get("experiment", "none"), sweep=sweep)
+    return run(config, path, experiment=job.choices.get("experiment", "none"), sweep=sweep, refused=refused)

@@ -204,7 +204,10 @@ IMPOSSIBLE = [
     ("dataset=mnist5k generator=dcgan discriminator=dcgan dataset.image_size=33", "near it are 24, 28, 32, 40"),
     ("dataset=mnist5k generator=dcgan discriminator=dcgan dataset.image_size=8", "near it are 16"),
     ("hydra.mode=SIDEWAYS", "hydra.mode"),
-    ("hydra/launcher=qqqq", "qqqq"),
+    ("hydra/launcher=qqqq", "Choose from: basic"),
+    ("hydra/launcher=bsic", "Did you mean basic?"),
+    ("hydra/sweeper=qqqq", "Choose from: basic"),
+    ("hydra.launcher.n_jobs=2", "hydra/launcher=basic has no such setting"),
 ]
 
 
@@ -221,14 +224,58 @@ def test_an_impossible_value_is_refused_with_what_is_possible(words: str, expect
         ("-m trainer.seed=1,two", "trainer.seed"),
         ("-m generator.width=8,0", "generator.width=0"),
         ("-m generator=dcgan,mlp generator.width=8,wide", "generator.width"),
-        ("-m regularizer=[],[r2]", "r1"),
+        ("-m regularizer=[],[qqqq]", "r1"),
         ("-m regularizer=r1,[]", "[r1]"),
         ("-m tracking.wandb.mode=offline,disabled", "sweep something else"),
         ("-m trainer.qqqq=1,2", "qqqq"),
+        ("-m trainer.seed=1,2,1", "the same job twice"),
+        ("-m hydra/launcher=basic,basic", "cannot be swept"),
+        ("-m hydra.verbose=true,false", "cannot be swept"),
+        ("-m search=none,r1_gamma", "one search at a time"),
+        ("search=r1_gama", "Did you mean r1_gamma?"),
+        ("search=r1_gamma regularizer.r1.gamma=1,-1", "regularizer.r1.gamma=-1"),
+        ("search=r1_gamma loss=minimax,hing", "loss=hing"),
+        ("--cfg job trainer.seed=1,2", "give one value"),
     ],
 )
 def test_a_sweep_that_cannot_run_is_refused_before_any_job(words: str, expected: str, refuse: Refuse) -> None:
     refuse(f"{TRAIN} {words}", expected)
+
+
+PACKAGES = {
+    "launcher=joblib": '"hydra-gan-lab[sweep]"',
+    "launcher=submitit_local": "hydra-submitit-launcher",
+    "launcher=submitit_slurm": "hydra-submitit-launcher",
+    "launcher=ray": "hydra-ray-launcher",
+    "sweeper=optuna": "hydra-optuna-sweeper",
+}
+
+
+@pytest.mark.parametrize("choice", PACKAGES)
+def test_a_launcher_that_is_not_installed_is_refused_with_what_to_install(
+    choice: str, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hydra.core.config_store import ConfigStore
+
+    config.publish()
+    kind, _, name = choice.partition("=")
+    assert main(["train", "--cfg", "job", "experiment=none"]) == 0  # Hydra has loaded its plug-ins
+    monkeypatch.delitem(ConfigStore.instance().repo["hydra"][kind], f"{name}.yaml", raising=False)
+    for words in (f"{TRAIN} hydra/{choice}", f"{TRAIN} -m hydra/{choice} trainer.seed=1,2"):
+        line = refuse(words, f"hydra/{choice} is not installed")
+        assert line.strip().endswith(f"pip install {PACKAGES[choice]}")
+
+
+@pytest.mark.parametrize("words", ["-m trainer.seed=1,2", "search=r1_gamma"])
+def test_a_sweeps_folder_that_cannot_be_made_is_refused(words: str, workdir: Path, refuse: Refuse) -> None:
+    (workdir / "file").write_text("x")
+    refuse(f"{TRAIN} {words} sweep_dir=file", "sweep_dir=file", "is a file")
+    refuse(f"{TRAIN} {words} sweep_dir=file/sweep", "sweep_dir=file/sweep", "is a file")
+
+
+def test_a_sweep_needs_workers(refuse: Refuse) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the extra sweep is not installed")
+    refuse(f"{TRAIN} -m hydra/launcher=joblib hydra.launcher.n_jobs=0 trainer.seed=1,2", "n_jobs=0", "-1")
 
 
 @pytest.mark.parametrize(
@@ -528,6 +575,7 @@ def test_online_tracking_without_a_key_is_refused(
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(workdir / "netrc"))
     refuse(["train", *TINY, "tracking.wandb.mode=online"], "wandb login")
+    refuse(["train", "-m", *TINY, "tracking.wandb.mode=online", "trainer.seed=1,2"], "wandb login")
 
 
 # -- plug-ins ----------------------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def test_no_preset_takes_the_name_of_a_registered_part(group: str) -> None:
 
 def test_every_preset_lies_in_a_group() -> None:
     files = {path.relative_to(config.CONF).as_posix() for path in config.CONF.rglob("*") if path.is_file()}
-    assert files == {"config.yaml"} | {f"{group}/{stem}.yaml" for group in GROUPS for stem in stems(group)}
+    assert files == {"config.yaml"} | {f"{group}/{stem}.yaml" for group in config.groups() for stem in stems(group)}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -2,23 +2,77 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from gan_lab.config import register_resolvers
+from gan_lab.sweep import plan
+from gan_lab.sweep.interrupts import stoppable, told_to_stop
+from gan_lab.tracking.console import Speaker, speaking, terminal
 
-def job(config: DictConfig) -> None:
-    """Hydra's task function, by reference so that workers of other processes can import it.
+REFUSED = Path(".hydra", "refused.txt")  # in a job's folder: why it could not start, though an older run lies there
 
-    A failure is in the job's summary and in the table, not in Hydra's hands: it would show the first one only. An
-    interrupt ends the sweep with its exit code.
+# A worker process imports this module before Hydra names the job's folder there by our resolver.
+register_resolvers()
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """Hydra's task function: picklable, so that a launcher can send it to other processes.
+
+    A failure is in the job's summary and in the table, not in Hydra's hands: it would show the first one only.
     """
-    from hydra.core.hydra_config import HydraConfig
 
-    from gan_lab import registry
-    from gan_lab.run import run_job
+    labels: Mapping[str, str] = field(default_factory=dict)  # the swept keys, as a person wants to read them
+    total: int = 1  # how many jobs there are
+    count: int = 1  # how many of them run at a time
+    threads: int | None = None  # for a job that leaves trainer.threads to the machine; None: it stays as it is
+    stop: Path | None = None  # once this file is there, no job begins and running ones save and end
+    parent: int = field(default_factory=os.getpid)
 
-    registry.load()  # a worker process starts without the plug-ins
-    code = run_job(config, sweep=config.sweep_name or Path(HydraConfig.get().sweep.dir).name)
-    if code in (130, 143):
-        raise SystemExit(code)
+    def __call__(self, config: DictConfig) -> None:
+        if os.getpid() == self.parent:
+            self._announce()
+            code = self._run(config)
+            if code in (130, 143):
+                raise SystemExit(code)  # an interrupt ends the sweep with its exit code
+        elif not (self.stop and told_to_stop(self.stop, self.parent)):
+            with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as around:
+                around.enter_context(speaking(Speaker(self._name(), self.count - 1)))
+                if self.stop:
+                    around.enter_context(stoppable(self.stop, self.parent))
+                self._run(config)
+
+    def _run(self, config: DictConfig) -> int:
+        import torch
+
+        from gan_lab import registry
+        from gan_lab.run import run_job
+
+        registry.load()  # a worker process starts without the plug-ins
+        if self.threads:  # again for each job: the one before may have set its own
+            torch.set_num_threads(self.threads)
+        hydra = HydraConfig.get()
+        note = Path(hydra.runtime.output_dir) / REFUSED
+        note.unlink(missing_ok=True)
+
+        def refused(why: str) -> None:
+            with contextlib.suppress(OSError):  # a full disk, say: then the terminal alone has heard it
+                note.write_text(why)
+
+        return run_job(config, sweep=config.sweep_name or Path(hydra.sweep.dir).name, refused=refused)
+
+    def _name(self) -> str:
+        own = plan.describe(plan.values(HydraConfig.get().overrides.task), self.labels)
+        return own or f"#{HydraConfig.get().job.num + 1}"
+
+    def _announce(self) -> None:
+        if self.labels:
+            of_all = f"#{HydraConfig.get().job.num + 1} of {self.total}"
+            terminal().print(f"{of_all}  {self._name()}", markup=False)

@@ -2,92 +2,211 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import re
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
-from gan_lab.config import unhashed
+from gan_lab.config import job_name
+from gan_lab.sweep import plan
+from gan_lab.sweep.job import REFUSED
 from gan_lab.tracking.console import terminal
 from gan_lab.tracking.run_directory import RunDirectory
+
+SEED = "trainer.seed"
+REASONS = 10  # how many failed jobs are told about below the table
 
 
 @dataclass
 class Job:
-    """A job's folder: its overrides by key, and its summary."""
+    """A job's folder and its overrides by key. What it did is read from the folder, when asked."""
 
     path: Path
     overrides: dict[str, str]
-    directory: RunDirectory
 
-    @property
-    def status(self) -> str:
-        status = self.directory.summary.get("status", "killed")
-        return "killed" if status == "running" and not self.directory.locked() else str(status)
+    @classmethod
+    def planned(cls, sweep_dir: Path, overrides: Sequence[str]) -> Job:
+        return cls(sweep_dir / job_name(overrides), plan.values(overrides))
 
-    @property
-    def error(self) -> str:
-        return self.directory.summary.get("error") or "it left no reason; see its folder"
+    def seen_since(self, start: float) -> bool:
+        """Whether Hydra has begun it, if only to skip it as finished, since a time."""
+        said = self.path / ".hydra" / "overrides.yaml"
+        return said.exists() and said.stat().st_mtime >= start
+
+    def read(self, begun: bool) -> Outcome:
+        """What became of it. `begun`: whether it was, this time, by a sweep that was not interrupted."""
+        directory = RunDirectory(self.path)
+        summary = directory.summary
+        status, error = str(summary.get("status", "killed" if begun else "not started")), summary.get("error")
+        if directory.locked():
+            status = "running"
+        elif status in ("running", "killed"):
+            since = "from its last checkpoint" if summary else "with it: it had not begun"
+            status, error = "killed", f"its process was killed; the same command goes on {since}"
+        refused = self.path / REFUSED
+        if refused.exists():
+            status, error = "failed" if status == "failed" else "refused", refused.read_text()
+        scores = {name: entry.get("value") for name, entry in summary.get("metrics", {}).items()}
+        if not scores and status == "finished":
+            last = (directory.read_metrics()[-1:] or [{}])[0]
+            losses = {"D loss": "discriminator/adversarial", "G loss": "generator/adversarial"}
+            scores = {name: last.get(key) for name, key in losses.items()}
+        return Outcome(self, status, error, summary.get("seconds"), scores, summary.get("wandb") or "")
+
+
+@dataclass
+class Outcome:
+    """How a job ended."""
+
+    job: Job
+    status: str
+    error: str | None
+    seconds: float | None
+    scores: dict[str, float | None]
+    wandb: str
 
 
 def jobs_since(sweep_dir: Path, start: float) -> list[Job]:
-    """The jobs that Hydra has started, or skipped as finished, since a time: it writes each one's overrides anew."""
-    found = []
-    for path in sorted(sweep_dir.glob("*/.hydra/overrides.yaml"), key=lambda path: path.stat().st_mtime_ns):
-        if path.stat().st_mtime >= start:
-            overrides = dict(override.split("=", 1) for override in yaml.safe_load(path.read_text()) if "=" in override)
-            folder = path.parent.parent
-            found.append(Job(folder, {k: v for k, v in overrides.items() if not unhashed(k)}, RunDirectory(folder)))
-    return found
+    """The jobs that Hydra has begun since a time, in that order: it writes each one's overrides anew."""
+    files = sorted(sweep_dir.glob("*/.hydra/overrides.yaml"), key=lambda path: path.stat().st_mtime_ns)
+    jobs = [Job(path.parent.parent, plan.values(yaml.safe_load(path.read_text()))) for path in files]
+    return [job for job in jobs if job.seen_since(start)]
 
 
-def report(jobs: Sequence[Job], seconds: float) -> int:
-    """Print the table and every failed job. Returns how many did not finish."""
+def report(jobs: Sequence[Job], start: float, *, interrupted: bool) -> int:
+    """Print the table, what seeds make of it, and why jobs failed. Returns how many did not finish."""
     output = terminal()
-    failed = [job for job in jobs if job.status != "finished"]
-    output.print(_table(jobs), soft_wrap=False)
-    output.print(f"{len(jobs) - len(failed)} of {len(jobs)} jobs finished, {seconds:,.0f} s in all", markup=False)
-    if jobs:
-        output.print(f"in {jobs[0].path.parent}; offline runs: wandb sync {jobs[0].path.parent}/*/wandb/offline-run-*")
-    for job in failed:
-        output.print(f"{job.status}  {job.path}", markup=False, style="bold red")
-        output.print(f"  {' '.join(f'{key}={value}' for key, value in job.overrides.items())}", markup=False)
-        output.print(f"  {job.error}", markup=False)
-    return len(failed)
+    outcomes = [job.read(begun=job.seen_since(start) and not interrupted) for job in jobs]
+    seconds = time.time() - start
+    labels = plan.differing([job.overrides for job in jobs])
+    unfinished = [outcome for outcome in outcomes if outcome.status != "finished"]
+    _print(output, outcomes, labels, _rows)
+    output.print(f"{len(jobs) - len(unfinished)} of {len(jobs)} jobs finished, {seconds:,.0f} s in all", markup=False)
+    folder = jobs[0].path.parent
+    offline = f"; offline runs: wandb sync {folder}/*/wandb/offline-run-*" if _any_offline(outcomes) else ""
+    output.print(f"in {folder}{offline}", markup=False)
+    for link in dict.fromkeys(o.wandb.partition("/runs/")[0] for o in outcomes if o.wandb.startswith("http")):
+        output.print(f"in {link}", markup=False)
+    if SEED in labels and len(unfinished) < len(outcomes):
+        output.print("\nover the seeds that finished: median (lowest to highest)", markup=False)
+        _print(output, outcomes, {key: label for key, label in labels.items() if key != SEED}, _seed_rows)
+    _tell_why(output, [outcome for outcome in unfinished if not (interrupted and outcome.status == "interrupted")])
+    return len(unfinished)
 
 
-def _table(jobs: Sequence[Job]) -> Table:
-    keys = dict.fromkeys(key for job in jobs for key in job.overrides)
-    differing = [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
-    metrics = list(dict.fromkeys(name for job in jobs for name in job.directory.summary.get("metrics", {})))
-    losses = [] if metrics else ["D loss", "G loss"]
+def _any_offline(outcomes: Iterable[Outcome]) -> bool:
+    return any(outcome.wandb and not outcome.wandb.startswith("http") for outcome in outcomes)
+
+
+def _tell_why(output: Console, unfinished: Sequence[Outcome]) -> None:
+    begun = [outcome for outcome in unfinished if outcome.status != "not started"]
+    for outcome in begun[:REASONS]:
+        output.print(f"{outcome.status}  {outcome.job.path}", markup=False, style="bold red")
+        output.print(f"  {' '.join(f'{key}={value}' for key, value in outcome.job.overrides.items())}", markup=False)
+        output.print(f"  {outcome.error or 'it left no reason; see its folder'}", markup=False)
+    if len(begun) > REASONS:
+        output.print(f"and {len(begun) - REASONS} more; each one's reason is in its summary.json", markup=False)
+    if len(begun) < len(unfinished):
+        output.print(f"not started: {len(unfinished) - len(begun)}", markup=False, style="bold red")
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+NARROW = 12  # characters of a head's line where room is short
+
+
+def _print(output: Console, outcomes: Sequence[Outcome], labels: Mapping[str, str], rows: Any) -> None:
+    """As wide as the terminal; elsewhere as wide as it needs to be, unless COLUMNS says how wide.
+
+    Where room is short names take several lines, then the folders' names go: those of failed jobs are told below.
+    """
+    scores = list(dict.fromkeys(name for outcome in outcomes for name in outcome.scores))
+    if not output.is_terminal and "COLUMNS" not in os.environ:
+        output.width = 10_000
+    for narrow, folders in ((False, True), (True, True), (True, False)):
+        table = rows(outcomes, labels, scores, narrow=narrow, folders=folders)
+        width = Measurement.get(output, output.options.update(max_width=10_000), table).maximum
+        if width <= output.width:
+            break
+    output.width = max(output.width, width)  # better in broken lines than cut off
+    output.print(table, soft_wrap=False)
+
+
+def _table(
+    outcomes: Sequence[Outcome], labels: Mapping[str, str], names: Iterable[str], scores: Iterable[str], narrow: bool
+) -> Table:
+    """Columns of what differs, of other words, and of scores."""
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
-    for key in differing:
-        table.add_column(key.removeprefix("trainer."), overflow="fold")
-    table.add_column("status", no_wrap=True)
-    for name in ("seconds", *metrics, *losses):
-        table.add_column(name, justify="right")
-    table.add_column("run", overflow="fold")
-    for job in jobs:
-        summary = job.directory.summary
-        scores = [_number(summary.get("metrics", {}).get(name, {}).get("value")) for name in metrics]
-        if losses:
-            last = job.directory.read_metrics()[-1:] or [{}]
-            scores = [_number(last[0].get(f"{player}/adversarial")) for player in ("discriminator", "generator")]
-        style = None if job.status == "finished" else "red"
-        link = summary.get("wandb") or ""
+    for key, label in labels.items():
+        longest = max(len(label), *(len(outcome.job.overrides.get(key, "")) for outcome in outcomes))
+        table.add_column(Text(label), overflow="fold", min_width=min(longest, NARROW), max_width=40)
+    for name in names:
+        table.add_column(name, no_wrap=True, justify="left" if name == "status" else "right")
+    for name in scores:
+        table.add_column(Text(_broken(name) if narrow else name), justify="right", no_wrap=True)
+    return table
+
+
+def _broken(name: str) -> str:
+    """A score's name in lines of few characters, each ending with the mark at which it is broken."""
+    lines = [""]
+    for word in re.findall(r"[^/_-]+[/_-]?", name):
+        if lines[-1] and len(lines[-1] + word) > NARROW:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(lines)
+
+
+def _rows(
+    outcomes: Sequence[Outcome], labels: Mapping[str, str], scores: Sequence[str], narrow: bool, folders: bool
+) -> Table:
+    table = _table(outcomes, labels, ("status", "seconds"), scores, narrow)
+    if folders:
+        table.add_column("run", no_wrap=True)
+    for outcome in outcomes:
+        link = outcome.wandb if outcome.wandb.startswith("http") else None
         table.add_row(
-            *(job.overrides.get(key, "") for key in differing),
-            job.status,
-            _number(summary.get("seconds"), 1),
-            *scores,
-            link if link.startswith("http") else job.path.name,
-            style=style,
+            *(Text(outcome.job.overrides.get(key, "")) for key in labels),
+            outcome.status,
+            _number(outcome.seconds, 1),
+            *(_number(outcome.scores.get(score)) for score in scores),
+            *([Text(outcome.job.path.name, style=f"link {link}" if link else "")] if folders else ()),
+            style=None if outcome.status == "finished" else "red",
         )
     return table
+
+
+def _seed_rows(
+    outcomes: Sequence[Outcome], labels: Mapping[str, str], scores: Sequence[str], narrow: bool, folders: bool
+) -> Table:
+    """A row for all jobs that differ only in their seeds."""
+    groups: dict[tuple[str, ...], list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(tuple(outcome.job.overrides.get(key, "") for key in labels), []).append(outcome)
+    table = _table(outcomes, labels, ("finished",), scores, narrow)
+    for key, group in groups.items():
+        finished = [outcome for outcome in group if outcome.status == "finished"]
+        row = [_spread([outcome.scores.get(score) for outcome in finished], narrow) for score in scores]
+        table.add_row(*map(Text, key), f"{len(finished)} of {len(group)}", *row)
+    return table
+
+
+def _spread(values: Iterable[float | None], narrow: bool) -> str:
+    known = [value for value in values if isinstance(value, (int, float))]
+    if not known:
+        return "-"
+    middle, low, high = _number(statistics.median(known)), _number(min(known)), _number(max(known))
+    return middle if low == high else f"{middle}{chr(10) if narrow else ' '}({low} to {high})"
 
 
 def _number(value: Any, digits: int | None = None) -> str:

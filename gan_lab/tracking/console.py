@@ -1,11 +1,15 @@
-"""What a person sees while a run trains: a live line in a terminal, plain lines elsewhere."""
+"""What a person sees while a run trains: a live line in a terminal, plain lines elsewhere, few beside other jobs."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -13,6 +17,56 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from gan_lab.tracking.run_directory import SPEED
 
 PLAIN_SECONDS = 20.0  # between two lines without a terminal
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A job that shares the terminal with others at work, each in a process of its own."""
+
+    name: str
+    others: int = 0  # how many speak at the same time
+
+
+_speaker: Speaker | None = None  # None: this process has the terminal for itself
+
+
+class _Signed(io.TextIOBase):
+    """A stream whose every line says who speaks. A line is written at once, or another job's would break into it."""
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        self._stream, self._name, self._rest = stream, name, ""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        if lines:
+            self._stream.write("".join(f"[{self._name}] {line}\n" for line in lines))
+            self._stream.flush()
+        return len(text)
+
+
+@contextlib.contextmanager
+def speaking(speaker: Speaker) -> Iterator[None]:
+    """Sign everything that this process prints, and print less."""
+    global _speaker
+    _speaker = speaker
+    try:
+        with (
+            contextlib.redirect_stdout(_Signed(sys.stdout, speaker.name)) as out,
+            contextlib.redirect_stderr(_Signed(sys.stderr, speaker.name)) as err,
+        ):
+            yield
+            for stream in (out, err):
+                if stream._rest:
+                    stream.write("\n")
+    finally:
+        _speaker = None
 
 
 def terminal() -> Terminal:
@@ -25,10 +79,11 @@ class Console:
     def __init__(self, total: int, done: int, description: list[str]) -> None:
         self.terminal = terminal()
         self.total, self._printed = total, time.monotonic()
+        self._pause = PLAIN_SECONDS * (1 + _speaker.others if _speaker else 1)
         self._progress: Progress | None = None
-        for line in description:
+        for line in description if _speaker is None else description[:1]:  # the rest is the same for all jobs
             self.terminal.print(line, markup=False)
-        if self.terminal.is_terminal:
+        if self.terminal.is_terminal and _speaker is None:
             columns = (
                 BarColumn(bar_width=24),
                 TextColumn("{task.completed:,.0f} of {task.total:,.0f} images"),
@@ -44,7 +99,7 @@ class Console:
     def record(self, record: Mapping[str, Any]) -> None:
         if SPEED not in record:  # scores
             scores = {name: value for name, value in record.items() if name.startswith("evaluation/")}
-            if scores:
+            if scores and _speaker is None:
                 words = (f"{name.removeprefix('evaluation/')} {_short(value)}" for name, value in scores.items())
                 self.say(f"  {record['images']:,} images: {'  '.join(words)}")
             return
@@ -56,7 +111,7 @@ class Console:
         images, speed = record["images"], record[SPEED]
         if self._progress:
             self._progress.update(self._task, completed=images, speed=speed, losses=losses)
-        elif time.monotonic() - self._printed > PLAIN_SECONDS or images >= self.total:
+        elif time.monotonic() - self._printed > self._pause or (images >= self.total and _speaker is None):
             self._printed = time.monotonic()
             left = max(self.total - images, 0) / speed if speed else 0.0
             self.say(f"  {images:,} of {self.total:,} images  {speed:,.0f}/s  {left:,.0f} s left  {losses}")
@@ -80,7 +135,8 @@ def last_words(summary: Mapping[str, Any], path: Path, picture: Path | None, *, 
     speed = f", {summary['images_per_second']:,.0f} images/s" if summary.get("images_per_second") else ""
     lines = [f"{summary['status']}: {summary['images']:,} images in {summary['seconds']:,.1f} s{speed}"]
     if scores := summary.get("metrics"):
-        lines.append("scores    " + "  ".join(f"{name} {_short(entry['value'])}" for name, entry in scores.items()))
+        words = "  ".join(f"{name} {_short(entry['value'])}" for name, entry in scores.items())
+        lines = [f"{lines[0]}  {words}"] if short else [*lines, f"scores    {words}"]
     if short:
         return lines
     if picture:

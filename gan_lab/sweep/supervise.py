@@ -1,0 +1,112 @@
+"""A sweep from its first job to its table, whatever happens to its processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from gan_lab.sweep import plan, sweeper, table
+from gan_lab.sweep.interrupts import Interrupts
+from gan_lab.sweep.job import SweepJob
+from gan_lab.tracking.console import terminal
+
+Start = Callable[[Callable[[DictConfig], object]], int]  # hand the job to Hydra; returns its exit code
+
+
+def supervise(start: Start, jobs: Sequence[Sequence[str]] | None, folder: Path, workers: plan.Workers) -> int:
+    """Run the sweep and print its table. Returns the exit code. `jobs` is None where a sweeper makes them up."""
+    begin = time.time()
+    planned = None if jobs is None else [table.Job.planned(folder, overrides) for overrides in jobs]
+    labels = plan.differing([job.overrides for job in planned or ()])
+    if planned:
+        at_a_time = f", {workers.count} at a time" if workers.count > 1 else ""
+        jobs_of = "1 job" if len(planned) == 1 else f"{len(planned)} jobs"
+        terminal().print(f"{jobs_of} in {folder}{at_a_time}", markup=False)
+        sys.stdout.flush()  # before the workers speak
+    interrupts = Interrupts(_anyone_at_work(folder) if workers.count > 1 else None)
+    try:
+        with _hydra_raises(), sweeper.planned(jobs) if jobs else nullcontext(), interrupts:
+            job = SweepJob(labels, len(planned or ()), workers.count, workers.threads, interrupts.stop)
+            code = _run(start, job)
+    except KeyboardInterrupt:
+        code = 130
+    except ValueError as error:  # a combination of values that does not compose
+        if not any(job.seen_since(begin) for job in planned or ()):
+            raise
+        _say(str(error))
+        code = 1
+    finally:
+        if workers.count > 1:
+            _end_workers()
+    if interrupts.received is not None:
+        code = 128 + interrupts.received
+    found = planned if planned is not None else table.jobs_since(folder, begin)
+    interrupted = code in (130, 143)
+    failed = 0
+    if code == 1 or any(job.seen_since(begin) for job in found):
+        failed = table.report(found, begin, interrupted=interrupted)
+    if interrupted:
+        _say("interrupted; the same command goes on: finished jobs are skipped, the others continue")
+    return code or int(failed > 0)
+
+
+def _run(start: Start, job: SweepJob) -> int:
+    try:
+        return start(job)
+    except BrokenExecutor as error:
+        exits = ", ".join(sorted(set(re.findall(r"SIG\w+", str(error)))))
+        what = f"was killed ({exits}): out of memory, or a crash in native code" if exits else f"broke: {error}"
+        _say(f"a worker process {' '.join(what.split())}. Its launcher ended the others with it")
+        return 1
+    except TimeoutError:
+        _say("hydra.launcher.timeout ran out: the launcher has ended its workers; the same command goes on")
+        return 1
+    except ValueError:
+        raise
+    except Exception as error:
+        if os.environ.get("GAN_LAB_DEBUG"):
+            raise
+        _say(f"the launcher or the sweeper failed: {type(error).__name__}: {error}")
+        return 1
+
+
+def _say(line: str) -> None:
+    print(f"gan-lab: {line}", file=sys.stderr)
+
+
+def _anyone_at_work(folder: Path) -> Callable[[], bool]:
+    from gan_lab.tracking.run_directory import RunDirectory
+
+    return lambda: any(RunDirectory(lock.parent).locked() for lock in folder.glob("*/.lock"))
+
+
+@contextmanager
+def _hydra_raises() -> Iterator[None]:
+    """Let Hydra raise what it would else print as a traceback; and joblib replace a worker that has grown, silently."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor")
+            yield
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def _end_workers() -> None:
+    """End joblib's worker processes, which it would keep for the next call: with this one's environment and folder."""
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor(reuse=True).shutdown(wait=True)
