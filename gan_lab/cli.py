@@ -87,7 +87,7 @@ def list_parts(argv: Sequence[str]) -> int:
     from gan_lab import config
     from gan_lab.registry import KINDS, load, unknown
 
-    groups = {kind: registry.groups[0] for kind, registry in KINDS.items()} | {"experiments": "experiment"}
+    groups = {kind: registry.groups[0] for kind, registry in KINDS.items()} | {"experiments": "experiment", "searches": "search"}
     parser = _Parser(prog="gan-lab list", description="What there is to choose from: registered parts and presets.")
     parser.add_argument("kind", nargs="?", metavar="KIND", help=", ".join(groups))
     kind = parser.parse_args(argv).kind

@@ -11,8 +11,8 @@ from gan_lab.train import Assembly
 def initialize_from(assembly: Assembly, source: str) -> None:
     """Give networks and their average another run's weights where names and shapes fit.
 
-    The rest stays random. Notes in the assembly what it took. Raises ValueError where there is no such run, or a network
-    takes nothing from it.
+    The rest stays random. Notes in the assembly what it took. Raises ValueError where there is no such run, or where a
+    network takes nothing from it.
     """
     folder = Path(source)
     state = checkpoint.load_newest(folder / "checkpoints") if folder.is_dir() else None

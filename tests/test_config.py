@@ -219,7 +219,7 @@ def test_a_list_of_everything_has_every_kind_and_name(capsys: pytest.CaptureFixt
     assert main(["list"]) == 0
     shown = capsys.readouterr().out
     expected = ""
-    for kind in [*KINDS, "experiments"]:
+    for kind in [*KINDS, "experiments", "searches"]:
         assert main(["list", kind]) == 0
         expected += f"{kind}\n" + "".join(f"  {name}\n" for name in capsys.readouterr().out.split())
     assert shown == expected

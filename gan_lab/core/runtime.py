@@ -49,7 +49,8 @@ class Runtime:
     world: int = 1
 
     def __post_init__(self) -> None:
-        torch.set_num_threads(self.threads or _own_threads())
+        own = _own_threads()  # asked first: the first run must not hide it
+        torch.set_num_threads(self.threads or own)
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(self.deterministic)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -127,7 +128,10 @@ class Console:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, (int, float)) else "-"
+    if not isinstance(value, (int, float)):
+        return "-"
+    whole = value == int(value) if math.isfinite(value) else False  # a count: 1000 modes are not 1e+03
+    return f"{value:.0f}" if whole and abs(value) < 1e6 else f"{value:.3g}"
 
 
 def last_words(summary: Mapping[str, Any], path: Path, picture: Path | None, *, short: bool) -> list[str]:
