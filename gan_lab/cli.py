@@ -87,7 +87,8 @@ def list_parts(argv: Sequence[str]) -> int:
     from gan_lab import config
     from gan_lab.registry import KINDS, load, unknown
 
-    groups = {kind: registry.groups[0] for kind, registry in KINDS.items()} | {"experiments": "experiment", "searches": "search"}
+    recipes = {"experiments": "experiment", "searches": "search"}
+    groups = {kind: registry.groups[0] for kind, registry in KINDS.items()} | recipes
     parser = _Parser(prog="gan-lab list", description="What there is to choose from: registered parts and presets.")
     parser.add_argument("kind", nargs="?", metavar="KIND", help=", ".join(groups))
     kind = parser.parse_args(argv).kind
