@@ -13,7 +13,7 @@ from gan_lab import registry
 from gan_lab.layers import ConditionalNorm, Latents, Residual, Verdict, norm2d, prepare
 
 registry.load()
-GENERATORS, DISCRIMINATORS = registry.generators.classes, registry.discriminators.classes
+GENERATORS, DISCRIMINATORS = dict(registry.generators.classes), dict(registry.discriminators.classes)
 
 
 def count(net: nn.Module) -> int:
