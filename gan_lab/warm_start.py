@@ -20,6 +20,7 @@ def initialize_from(assembly: Assembly, source: str) -> None:
         raise ValueError(f"init_from={source}: there is no run with a checkpoint")
     parts = state["game"]["parts"]
     average = parts.get("hook/EMA", {})
+    learned = {id(parameter) for parameters in assembly.game.parameters.values() for parameter in parameters}
     lines = []
     for name, net in assembly.game.nets.items():
         own = net.state_dict()
@@ -30,6 +31,11 @@ def initialize_from(assembly: Assembly, source: str) -> None:
             raise ValueError(
                 f"init_from={source}: no weight of its {name} fits this one; choose the same {name} as in "
                 f"{folder / 'config.yaml'}"
+            )
+        if stuck := [k for k, p in net.named_parameters() if id(p) not in learned and k not in fitting]:
+            raise ValueError(
+                f"init_from={source}: layers of the {name} are frozen, and these do not fit: {', '.join(stuck[:3])}; "
+                "they would stay random. Freeze fewer, or give data of the shape that it was trained on"
             )
         net.load_state_dict(own | fitting)
         if assembly.ema and name in assembly.ema.average:

@@ -258,6 +258,7 @@ def test_a_fine_tuned_run_goes_on_with_its_own_weights_after_the_source_is_gone(
     [
         (["init_from=nowhere"], "init_from=nowhere: there is no run with a checkpoint"),
         (["init_from=source", "generator.width=9"], "no weight of its generator fits"),
+        (["init_from=source", "discriminator.depth=4", "task.freeze_discriminator=4"], "frozen, and these do not fit"),
     ],
 )
 def test_weights_that_cannot_be_had_are_refused_before_anything_is_written(
