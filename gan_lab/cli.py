@@ -1,4 +1,4 @@
-"""The command: train, list, sample. Heavy imports happen in the command that needs them."""
+"""The command: train, list, sample, evaluate. Heavy imports happen in the command that needs them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ gan-lab: any generator against any discriminator under any loss, on any data
                                          pictures of a trained run: a .png grid, an .npz, or a folder
   gan-lab sample RUN --grid interpolation|classes|neighbours
                                          what the run has learnt, laid out to be judged
+  gan-lab evaluate RUN [--samples N --metrics a,b --json FILE]
+                                         scores with fresh noise, each with its provenance
+  gan-lab evaluate FOLDER --dataset NAME
+                                         the same for pictures that another generator made
 
   gan-lab COMMAND --help says more. Examples:
     gan-lab train                                                the default: DCGAN on 4,000 real digits
@@ -28,6 +32,10 @@ gan-lab: any generator against any discriminator under any loss, on any data
     gan-lab train -m experiment=ring loss=minimax,non_saturating trainer.seed=1,2,3
     gan-lab train --cfg job experiment=grid                      show the config and stop
 """
+
+
+CHECKPOINT = "newest; best by the scores seen while training; or a number of images (newest)"
+DEVICE = "auto, cuda, mps or cpu (auto)"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # spin costs an idle one nothing that could be measured. It is read when torch is first imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
     words = list(sys.argv[1:] if argv is None else argv)
-    commands = {"train": train, "list": list_parts, "sample": sample}
+    commands = {"train": train, "list": list_parts, "sample": sample, "evaluate": evaluate}
     if words[:1] in (["--version"], ["-V"]):
         print(f"gan-lab {__version__}")
         return 0
@@ -88,7 +96,7 @@ def list_parts(argv: Sequence[str]) -> int:
     from gan_lab.registry import KINDS, load, unknown
 
     recipes = {"experiments": "experiment", "searches": "search"}
-    groups = {kind: registry.groups[0] for kind, registry in KINDS.items()} | recipes
+    groups = {kind: next(iter(registry.groups), kind) for kind, registry in KINDS.items()} | recipes
     parser = _Parser(prog="gan-lab list", description="What there is to choose from: registered parts and presets.")
     parser.add_argument("kind", nargs="?", metavar="KIND", help=", ".join(groups))
     kind = parser.parse_args(argv).kind
@@ -116,7 +124,8 @@ def sample(argv: Sequence[str]) -> int:
         help="interpolation: rows from one latent to another; classes: a row for each class; "
         "neighbours: samples beside the training pictures nearest to them",
     )  # fmt: skip
-    parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu (auto)")
+    parser.add_argument("--checkpoint", default="newest", metavar="WHICH", help=CHECKPOINT)
+    parser.add_argument("--device", default="auto", help=DEVICE)
     parser.add_argument(
         "--out", type=Path, default=Path("samples.png"), metavar="FILE",
         help=".png: one grid; .npz: uint8 NHWC under the key images; else a folder with a PNG each (samples.png)",
@@ -125,7 +134,40 @@ def sample(argv: Sequence[str]) -> int:
     from gan_lab.sampling import write_samples
 
     said = write_samples(
-        given.run, given.out, given.num, given.seed, given.device, label=given.label, grid=given.grid
+        given.run, given.out, given.num, given.seed, given.device, label=given.label, grid=given.grid,
+        which=given.checkpoint,
     )  # fmt: skip
     print(*([said] if said else []), given.out, sep="\n")
+    return 0
+
+
+def evaluate(argv: Sequence[str]) -> int:
+    """Score a trained run, or pictures of another generator."""
+    parser = _Parser(
+        prog="gan-lab evaluate",
+        description="Scores of a trained run with fresh noise, or of pictures that another generator made. Nothing is "
+        "written but the files that are asked for.",
+    )
+    parser.add_argument("what", metavar="RUN_OR_FOLDER", type=Path, help="a run, a folder of pictures, or an .npz")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="feature_extractor=... and dataset.*=...")
+    parser.add_argument("--dataset", metavar="NAME", help="what pictures are compared with (a run knows its data)")
+    parser.add_argument("--metrics", metavar="a,b", help="these only; gan-lab list metrics (all that can be had)")
+    parser.add_argument("--samples", type=int, metavar="N", help="how many (as the run's config says; all pictures)")
+    parser.add_argument("--noise-seeds", type=int, metavar="N", help="distances are the mean over so many (the run's)")
+    parser.add_argument("--checkpoint", default="newest", metavar="WHICH", help=CHECKPOINT)
+    parser.add_argument("--device", default="auto", help=DEVICE)
+    parser.add_argument("--force", action="store_true", help="take lossy files, such as JPEG")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores with their provenance")
+    parser.add_argument("--neighbours", type=Path, metavar="FILE.png", help="the samples nearest to training pictures")
+    given = parser.parse_intermixed_args(argv)
+    from gan_lab.evaluation import Wishes
+    from gan_lab.evaluation import evaluate as measure
+
+    metrics = None if given.metrics is None else [name for name in given.metrics.split(",") if name]
+    measure(
+        Wishes(
+            given.what, given.dataset, metrics, given.samples, given.noise_seeds, given.checkpoint, given.device,
+            given.force, given.json, given.neighbours, tuple(given.overrides),
+        )
+    )  # fmt: skip
     return 0

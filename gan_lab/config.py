@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gan_lab import registry
-from gan_lab.registry import GROUPS, NonNegative, Positive, Share
+from gan_lab.registry import GROUPS, KINDS, NonNegative, Positive, Share
 
 PACKAGE = Path(__file__).parent
 # Beside the package in a checkout, inside it in a wheel.
@@ -43,11 +43,14 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of samples, while training and at the end."""
+    """Scores of samples: while training, to select a checkpoint, and at the end, with fresh noise."""
 
-    every: NonNegative = 0
-    samples: Positive = 10_000
-    metrics: list[str] | None = None  # null: all that the data set offers
+    every: NonNegative = 16_000  # images between two scores for selection; the best checkpoint is kept
+    selection_samples: Positive = 5_000
+    samples: Positive = 10_000  # at the end
+    noise_seeds: Positive = 3  # at the end, distances are the mean over so many
+    metrics: list[str] | None = None  # null: all that the data and their feature extractor offer
+    select_by: str | None = None  # the metric that says which checkpoint is best; null: the first
     batch_norm: Literal["running", "batch"] = "running"  # statistics that pictures and scores are made with
 
 
@@ -141,7 +144,7 @@ def unhashed(key: str) -> bool:
 def options(group: str, folders: Iterable[Path] = ()) -> list[str]:
     """Every name that a group takes: registered parts, experiments, and the presets of these folders and ours."""
     registry.load()
-    names = set(GROUPS[group].classes) if group in GROUPS else {"none"}
+    names = set(GROUPS[group].classes) if group in GROUPS else set(KINDS[group].classes) if group in KINDS else {"none"}
     if group == "experiment":
         names |= {path.stem for path in EXPERIMENTS.glob("*.yaml")}
     for folder in (CONF, *folders):

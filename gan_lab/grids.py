@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 
 from gan_lab.datasets.store import unscale
+from gan_lab.metrics.neighbours import Distances
 from gan_lab.tracking import pictures
 
 if TYPE_CHECKING:
+    from gan_lab.metrics.evidence import Evidence
     from gan_lab.sampling import TrainedRun
 
 STEPS = 8  # pictures from one end of an interpolation to the other
 NEIGHBOURS = 7
+SUSPECTS = 8  # samples shown beside the training pictures that they may have copied
 MOST_CLASSES = 100  # rows that a picture may have
 Sheet = tuple[np.ndarray, str | None]  # a picture uint8 [H, W, C], and a line for a person
 
@@ -70,6 +73,20 @@ def neighbours(run: TrainedRun, num: int, seed: int, labels: Tensor | None) -> S
     rms = (distances[:, 0] / flat.shape[1] ** 0.5).median().item()
     said = f"nearest of {len(data):,} training pictures: root mean square difference {rms:.1f} of 255 (median)"
     return np.concatenate([left, right], axis=1), said
+
+
+def suspects(seen: Evidence) -> np.ndarray:
+    """The samples that lie nearest to training pictures, on the left, and right of each those pictures, nearest first.
+
+    By features, unlike `neighbours`, and of all samples that were scored the most suspicious: a picture [H, W, C].
+    """
+    train = seen.reference.train
+    chosen = seen.nearest.values.argsort()[:SUSPECTS]
+    distances = Distances(train.features, seen.reference.device)(seen.features[chosen])
+    found = distances.topk(min(NEIGHBOURS, len(train)), largest=False).indices.cpu()
+    left = pictures.grid(seen.raw[chosen].numpy(), columns=1)
+    right = pictures.grid(train.pictures[found.flatten()].numpy(), columns=found.shape[1])
+    return np.concatenate([left, right], axis=1)
 
 
 LAYOUTS: dict[str, Callable[[TrainedRun, int, int, Tensor | None], Sheet]] = {

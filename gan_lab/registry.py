@@ -306,10 +306,13 @@ datasets = Registry("datasets", "dataset")
 tasks = Registry("tasks", "task")
 optimizers = Registry("optimizers", "optimizer/generator", "optimizer/discriminator")
 schedules = Registry("schedules", "schedule/learning_rate", "schedule/beta2", "schedule/regularizer")
+feature_extractors = Registry("feature_extractors", "feature_extractor")
+metrics = Registry("metrics")  # named in `evaluation.metrics`; they have no settings, and so no group
 KINDS: dict[str, Registry] = {
     registry.kind: registry
     for registry in (
-        generators, discriminators, losses, regularizers, augmentations, datasets, tasks, optimizers, schedules
+        generators, discriminators, losses, regularizers, augmentations, datasets, tasks, optimizers, schedules,
+        feature_extractors, metrics,
     )
 }  # fmt: skip
 GROUPS: dict[str, Registry] = {group: registry for registry in KINDS.values() for group in registry.groups}
@@ -337,7 +340,7 @@ def publish() -> None:
 
 HOMES = (
     "generators", "discriminators", "datasets", "tasks", "losses", "regularizers", "augment", "optimizers",
-    "schedules", "config",
+    "schedules", "feature_extractors", "metrics", "config",
 )  # fmt: skip
 _loaded = False
 

@@ -22,7 +22,9 @@ from gan_lab.config import config_hash
 from gan_lab.core import checkpoint
 from gan_lab.core.hooks import Diverged, Do, Log
 from gan_lab.core.loop import Game, train
-from gan_lab.metrics.scores import choose_metrics, inference, score
+from gan_lab.core.runtime import inference
+from gan_lab.grids import suspects
+from gan_lab.metrics.evaluator import Scores
 from gan_lab.signals import Signals
 from gan_lab.tracking import Tracker, pictures
 from gan_lab.tracking.console import Console, last_words, terminal
@@ -32,8 +34,10 @@ from gan_lab.train import Assembly, assemble, describe, resolved, state_bytes
 from gan_lab.warm_start import initialize_from
 
 PICTURE_SEED = 0  # every run's grids show the same latents, so that they can be compared
-SELECTION_SEED, FINAL_SEED = 1, 2  # a score that may have chosen a checkpoint is not the one that is reported
+SELECTION_SEED = 1
+FINAL_SEED = 2  # and the following ones: a score that may have chosen a checkpoint is not the one that is reported
 Told = Callable[[str], object]
+WORTH_A_LINE = 5_000  # samples whose scoring takes long enough to be told
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
@@ -134,7 +138,8 @@ class _Life:
         self.config, self.assembly, self.directory = config, assembly, directory
         self.experiment, self.sweep = experiment, sweep
         self.game, self.trainer = assembly.game, assembly.trainer
-        self.metrics = choose_metrics(assembly.dataset, assembly.evaluation.metrics)
+        self.evaluator = assembly.evaluator
+        self.selecting = self.evaluator.selecting(assembly.evaluation.select_by)
         self.trackers: list[Tracker] = [directory]
         self.seconds_before, self.clock = 0.0, time.monotonic()
         self.picture: Path | None = None
@@ -179,8 +184,9 @@ class _Life:
         config = resolved(self.config, experiment=self.experiment, run_dir=str(self.directory.path))
         self.directory.write_config(OmegaConf.to_yaml(OmegaConf.create(config)))
         self.directory.update_summary(
-            status="running", error=None, config_hash=config_hash(config), metrics={}, **self._counters()
-        )
+            status="running", error=None, config_hash=config_hash(config), metrics={}, best=self._best(),
+            **self._counters(),
+        )  # fmt: skip
         lines = [f"{self.experiment}: {self.directory.path}", *describe(self.config, self.assembly)]
         if state is not None:
             lines.append(f"goes on from {self.game.images:,} images")
@@ -203,20 +209,26 @@ class _Life:
                 group=settings.group or self.sweep or self.experiment,
                 job_type="sweep" if self.sweep else "train",
                 tags=(*settings.tags, self.experiment),
-                best={f"evaluation/{name}": "max" for name in self.metrics},
+                best={
+                    f"selection/{name}": "min" if metric.better == "lower" else "max"
+                    for name, metric in self.evaluator.names.items()
+                    if metric.better
+                },
             )
             self.trackers.append(self.wandb)
             lines.append(f"W&B {mode}{f': {why}' if why else ''}")
             self.directory.update_summary(wandb=self.wandb.link)
         self.console = Console(self.trainer.images, self.game.images, lines)
+        self.evaluator.tell = self.console.say
         self.trackers.append(self.console)
 
     def _add_hooks(self) -> None:
         tracking, evaluation = self.assembly.tracking, self.assembly.evaluation
-        periods = (tracking.samples_every, evaluation.every if self.metrics else 0, self.trainer.checkpoint_every)
+        every = evaluation.every if self.evaluator.metrics else 0
+        periods = (tracking.samples_every, every, self.trainer.checkpoint_every)
         self.log = Log(tracking.log_every, self._record, also=periods)
         self.game.add(self.log)
-        actions = (self._look, lambda game: self._score(SELECTION_SEED, selection=True), self._save)
+        actions = (self._look, self._select, self._save)
         for period, action in zip(periods, actions, strict=True):
             self.game.add(Do(period, action))
 
@@ -230,7 +242,7 @@ class _Life:
         self._save(self.game)
         if finished:
             self._look(self.game)
-            self.directory.update_summary(metrics=self._score(FINAL_SEED, selection=False))
+            self.directory.update_summary(metrics=self._score())
 
     def _counters(self) -> dict[str, Any]:
         return {"images": self.game.images, "step": self.game.step, "seconds": round(self._seconds(), 3)}
@@ -255,7 +267,9 @@ class _Life:
             "game": game.state_dict(),
             "about": self.assembly.about,
         }
-        checkpoint.save(state, self.directory.checkpoints, keep=self.trainer.keep_checkpoints)
+        best = self.directory.summary.get("best")
+        spare = [best["images"]] if best else []
+        checkpoint.save(state, self.directory.checkpoints, keep=self.trainer.keep_checkpoints, spare=spare)
 
     def _samples(self, num: int, seed: int) -> torch.Tensor:
         with inference(self.assembly.sampled_nets, self.assembly.evaluation.batch_norm) as nets:
@@ -273,22 +287,54 @@ class _Life:
         for tracker in self.trackers:
             tracker.picture(self.picture, game.images)
 
-    def _score(self, seed: int, *, selection: bool) -> dict[str, dict[str, Any]]:
-        if not self.metrics:
+    def _measure(self, num: int, seeds: list[int], *, selection: bool) -> Scores:
+        with inference(self.assembly.sampled_nets, self.assembly.evaluation.batch_norm) as nets:
+            return self.evaluator(
+                lambda num, seed: self.game.task.stream(nets, num, seed),
+                num,
+                seeds,
+                images=self.game.images,
+                selection=selection,
+                weights=self.assembly.weights,
+                batch_norm=self.assembly.evaluation.batch_norm,
+            )
+
+    def _select(self, game: Game) -> None:
+        """Score what there is, and keep it if it is the best so far. It may be chosen for this: it is no result."""
+        scores = self._measure(self.assembly.evaluation.selection_samples, [SELECTION_SEED], selection=True)
+        record = self._counters() | {f"selection/{name}": entry["value"] for name, entry in scores.items()}
+        for tracker in self.trackers:
+            tracker.record(record)
+        self.directory.update_summary(best=self._best())
+        if (self.directory.summary["best"] or {}).get("images") == game.images:
+            self._save(game)
+
+    def _best(self) -> dict[str, Any] | None:
+        """The best of the scores that were seen while training, the newest of equal ones."""
+        if self.selecting is None:
+            return None
+        name, lower = self.selecting
+        records = [record for record in self.directory.read_metrics() if record.get(f"selection/{name}") is not None]
+        if not records:
+            return None
+        sign = -1 if lower else 1
+        best = max(records, key=lambda record: (sign * record[f"selection/{name}"], record["images"]))
+        return {"images": best["images"], "metric": name, "value": best[f"selection/{name}"], "selection": True}
+
+    def _score(self) -> Scores:
+        """The scores that are reported: of the last weights, with fresh noise."""
+        if not self.evaluator.metrics:
             return {}
-        scores = score(
-            self.metrics,
-            self._samples(self.assembly.evaluation.samples, seed),
-            images=self.game.images,
-            noise_seed=seed,
-            selection=selection,
-            weights=self.assembly.weights,
-            batch_norm=self.assembly.evaluation.batch_norm,
-        )
-        record = self._counters() | {f"evaluation/{name}": entry["value"] for name, entry in scores.items()}
-        if selection:
+        evaluation = self.assembly.evaluation
+        if evaluation.samples >= WORTH_A_LINE:
+            self.console.say(f"  scoring {evaluation.samples:,} samples with {evaluation.noise_seeds} noise seeds")
+        seeds = list(range(FINAL_SEED, FINAL_SEED + evaluation.noise_seeds))
+        scores = self._measure(evaluation.samples, seeds, selection=False)
+        if (seen := self.evaluator.seen) is not None:
+            path = self.directory.samples / "neighbours.png"
+            pictures.save_image(suspects(seen), path)
             for tracker in self.trackers:
-                tracker.record(record)
+                tracker.picture(path, self.game.images, "neighbours")
         return scores
 
     # -- end ---------------------------------------------------------------------------------------------------------

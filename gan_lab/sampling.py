@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,21 @@ from torch import Tensor, nn
 
 from gan_lab import registry
 from gan_lab.core import checkpoint
-from gan_lab.core.runtime import choose_device
+from gan_lab.core.runtime import choose_device, inference
 from gan_lab.datasets.store import unscale
 from gan_lab.grids import LAYOUTS
-from gan_lab.metrics.scores import inference
 from gan_lab.tracking import pictures
+from gan_lab.tracking.run_directory import RunDirectory
 
 
 class TrainedRun:
-    """The newest valid checkpoint of a run directory, ready to sample: averaged weights where the run kept them.
+    """A checkpoint of a run directory, ready to sample: averaged weights where the run kept them.
 
-    Raises ValueError where there is no run, no checkpoint yet, or a plug-in of the run is missing.
+    `which` is newest (the newest valid one), best (by the scores seen while training) or a number of images. Raises
+    ValueError where there is no run, no such checkpoint, or a plug-in of the run is missing.
     """
 
-    def __init__(self, path: Path, device: str = "auto") -> None:
+    def __init__(self, path: Path, device: str = "auto", which: str = "newest") -> None:
         from gan_lab.train import build_task
 
         if not (path / "config.yaml").is_file():
@@ -33,9 +35,7 @@ class TrainedRun:
             hint = f"; it holds runs: {', '.join(inside[:4])}{', ...' if len(inside) > 4 else ''}" if inside else ""
             raise ValueError(f"{path} is no run directory{hint or ' (there is no config.yaml)'}")
         self.path = path
-        state = checkpoint.load_newest(path / "checkpoints")
-        if state is None:
-            raise ValueError(f"{path} has no checkpoint yet; train it further: gan-lab train ... run_dir={path}")
+        state = _state(path, which)
         self.config = DictConfig(OmegaConf.load(path / "config.yaml"))
         self.about: dict[str, Any] = state["about"]
         self.images: int = state["game"]["images"]
@@ -45,12 +45,12 @@ class TrainedRun:
                 f"(missing: {', '.join(missing)})"
             )
         self.task = build_task(self.config, tuple(self.about["sample_shape"]), self.about["num_classes"], seed=0)
-        parts = state["game"]["parts"]
+        self.parts: dict[str, Any] = state["game"]["parts"]
         self.nets: nn.ModuleDict = self.task.nets
-        self.nets.load_state_dict(parts["task/nets"])
-        if "hook/EMA" in parts:
+        self.nets.load_state_dict(self.parts["task/nets"])
+        if "hook/EMA" in self.parts:
             self.nets = nn.ModuleDict({name: self.task.nets[name] for name in self.task.averaged})
-            self.nets.load_state_dict(parts["hook/EMA"])
+            self.nets.load_state_dict(self.parts["hook/EMA"])
         self.nets.to(choose_device(device))
 
     def labels(self, text: str) -> Tensor:
@@ -74,9 +74,9 @@ class TrainedRun:
 
     def require_class(self) -> None:
         """Raise ValueError where the generator makes the same of every class."""
-        z, _ = self.task.latents(2, 0)
-        first, second = (self.generate(z, torch.full((2,), label)) for label in (0, 1))
-        if torch.equal(first, second):
+        with inference(self.nets, self.config.evaluation.batch_norm) as nets:
+            listens = self.task.listens(nets)
+        if not listens:
             raise ValueError(
                 f"the generator of {self.path} is not told the class; train with generator.conditioning=batch_norm or "
                 "concat, and discriminator.conditioning=projection or auxiliary"
@@ -94,6 +94,23 @@ class TrainedRun:
         with inference(self.nets, self.config.evaluation.batch_norm) as nets:
             samples: Tensor = self.task.sample(nets, num, seed, label=every)
         return _finite(samples, self.path)
+
+
+def _state(path: Path, which: str) -> dict[str, Any]:
+    folder = path / "checkpoints"
+    if which == "newest":
+        state = checkpoint.load_newest(folder)
+        if state is None:
+            raise ValueError(f"{path} has no checkpoint yet; train it further: gan-lab train ... run_dir={path}")
+        return state
+    best: Mapping[str, Any] = RunDirectory(path).summary.get("best") or {}
+    images = best.get("images") if which == "best" else int(which) if which.isdecimal() else None
+    kept = checkpoint.kept(folder)
+    if images not in kept:
+        there = ", ".join(map(str, kept)) or "none"
+        also = "" if best else "; it was not scored while it trained (evaluation.every), so none is best"
+        raise ValueError(f"--checkpoint {which}: {path} has newest{', best' if best else ''}, {there}{also}")
+    return checkpoint.load_of(folder, images)
 
 
 def _check_wishes(out: Path, num: int | None, grid: str | None) -> None:
@@ -124,6 +141,7 @@ def write_samples(
     *,
     label: str | None = None,
     grid: str | None = None,
+    which: str = "newest",
 ) -> str | None:
     """Sample a run into a .png grid, an .npz (`images`, uint8 NHWC; `points` for points) or a folder of PNGs.
 
@@ -131,7 +149,7 @@ def write_samples(
     bad number, an unknown class, a folder that is not empty, or points where there must be pictures.
     """
     _check_wishes(out, num, grid)
-    trained = TrainedRun(run, device)
+    trained = TrainedRun(run, device, which)
     if (grid or out.suffix == "") and len(trained.about["sample_shape"]) != 3:
         what = f"--grid {grid}" if grid else f"--out {out}"
         raise ValueError(f"{what}: {run} makes points, not pictures; give a .png or an .npz")

@@ -20,7 +20,8 @@ from gan_lab.core.hooks import EMA
 from gan_lab.core.loop import Game
 from gan_lab.core.runtime import Runtime, choose_device
 from gan_lab.datasets.store import Store
-from gan_lab.metrics.scores import choose_metrics
+from gan_lab.feature_extractors.choice import NotAtHand
+from gan_lab.metrics.evaluator import Evaluator
 from gan_lab.optimization import build_optimizers, build_schedules, correct_for_lazy_phases, scheduled
 
 
@@ -35,6 +36,7 @@ class Assembly:
     data: Store
     game: Game
     ema: EMA | None
+    evaluator: Evaluator
     about: dict[str, Any]  # what a checkpoint must say besides its state: enough to sample without data
     notes: list[str] = field(default_factory=list)  # what a person should know of how it came about
 
@@ -129,7 +131,7 @@ def assemble(config: DictConfig) -> Assembly:
         threads=trainer.threads,
     )
     dataset = data_set(config)
-    choose_metrics(dataset, evaluation.metrics)
+    evaluator = build_evaluator(config, dataset, evaluation, runtime.device)
     task = build_task(config, tuple(dataset.sample_shape), dataset.num_classes, trainer.seed)
     runtime.place(task.nets)
     loss = registry.losses.build(config.loss)
@@ -170,7 +172,34 @@ def assemble(config: DictConfig) -> Assembly:
         "threads": torch.get_num_threads(),
         "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
     }
-    return Assembly(trainer, evaluation, tracking, dataset, data, game, ema, about, _advice(task))
+    notes = [*_advice(task), *evaluator.notes]
+    return Assembly(trainer, evaluation, tracking, dataset, data, game, ema, evaluator, about, notes)
+
+
+def build_evaluator(
+    config: DictConfig, dataset: Any, evaluation: Evaluation, device: torch.device, *, selecting: bool = True
+) -> Evaluator:
+    """What scores a run's samples. Raises ValueError for a score that was asked for and cannot be had.
+
+    Without `selecting`, none need to suit the choice of a checkpoint while training.
+    """
+    extractor, why = None, None
+    values = supplied_values(tuple(dataset.sample_shape), dataset.num_classes) | {"dataset": dataset}
+    if evaluation.metrics != []:
+        with torch.random.fork_rng(devices=[]):  # weights are initialized before they are loaded
+            try:
+                extractor = registry.feature_extractors.build(config.feature_extractor, **values)
+            except NotAtHand as error:
+                why = str(error)
+    evaluator = Evaluator(
+        dataset, lambda: _store(dataset), extractor, evaluation.metrics, why_none=why, device=device
+    )  # fmt: skip
+    evaluator.check_number(evaluation.samples, evaluation.metrics, "evaluation.samples")
+    if selecting and evaluation.every:
+        number = evaluation.selection_samples
+        evaluator.check_number(number, evaluation.metrics, "evaluation.selection_samples")
+        evaluator.selecting(evaluation.select_by)
+    return evaluator
 
 
 def _advice(task: Any) -> list[str]:

@@ -9,29 +9,31 @@ import os
 import pickle
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 SCHEMA = 1
+DAMAGE = (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError)
 
 
 class DamagedCheckpoints(ValueError):
     """There are checkpoints, and none of them can be read: starting again at zero would hide the loss."""
 
 
-def save(state: Mapping[str, Any], folder: Path, *, keep: int = 2) -> Path:
+def save(state: Mapping[str, Any], folder: Path, *, keep: int = 2, spare: Collection[int] = ()) -> Path:
     """Write `state` (plain types and tensors, with an "images" counter) so that it is there whole or not at all.
 
     A temporary directory is filled and synced, then renamed: a kill at any moment leaves the older checkpoints alone.
-    Of the older ones the newest `keep - 1` stay. Raises OSError where the disk refuses; nothing is left behind then.
+    Of the older ones the newest `keep - 1` stay, and those of `spare` images. Raises OSError where the disk refuses;
+    nothing is left behind then.
     Raises TypeError for what a safe load would refuse, before anything is written.
     """
     _check_plain(state, "state")
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"{state['images']:012d}"
+    final = folder / _name(state["images"])
     if _whole(final):  # the same images are the same state; replacing it would leave a moment without it
         return final
     temporary = folder / f".saving-{os.getpid()}"
@@ -55,9 +57,29 @@ def save(state: Mapping[str, Any], folder: Path, *, keep: int = 2) -> Path:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    for old in _newest_first(folder)[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
+    prune(folder, keep, spare)
     return final
+
+
+def prune(folder: Path, keep: int, spare: Collection[int] = ()) -> None:
+    """Remove all but the newest `keep` checkpoints and those of `spare` images."""
+    for old in _newest_first(folder)[keep:]:
+        if int(old.name) not in spare:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def kept(folder: Path) -> list[int]:
+    """The numbers of images of the checkpoints that there are, newest first."""
+    return [int(path.name) for path in _newest_first(folder)]
+
+
+def load_of(folder: Path, images: int) -> dict[str, Any]:
+    """The state after so many images. Raises DamagedCheckpoints where it does not match its manifest."""
+    path = folder / _name(images)
+    try:
+        return load(path)
+    except DAMAGE as error:
+        raise DamagedCheckpoints(f"checkpoint {path} is damaged: {error}") from error
 
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
@@ -69,7 +91,7 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
     for path in found:
         try:
             state = load(path)
-        except (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        except DAMAGE as error:
             damaged.append(f"checkpoint {path} is damaged and passed over: {error}")
             continue
         for warning in damaged:
@@ -113,6 +135,10 @@ def _check_plain(value: Any, where: str) -> None:
             _check_plain(inner, where)
     elif type(value) not in (*PLAIN, torch.nn.Parameter, torch.Size, torch.dtype, torch.device):
         raise TypeError(f"{where} holds a {type(value).__name__}; a checkpoint takes plain types and tensors only")
+
+
+def _name(images: int) -> str:
+    return f"{images:012d}"
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -99,6 +99,28 @@ class Runtime:
             parts = torch.split(flat.div_(self.world), [gradient.numel() for gradient in gradients])
             for gradient, part in zip(gradients, parts, strict=True):
                 gradient.copy_(part.view_as(gradient))
+
+
+@contextmanager
+def inference(nets: nn.ModuleDict, batch_norm: str) -> Iterator[nn.ModuleDict]:
+    """Networks in eval mode, as they were afterwards.
+
+    `batch_norm="batch"` normalizes by each batch's own statistics, as in training, without touching the running ones.
+    """
+    modes = {module: module.training for module in nets.modules()}
+    norms = [m for m in nets.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    nets.eval()
+    try:
+        if batch_norm == "batch":
+            for norm in norms:
+                norm.train()
+                norm.track_running_stats = False
+        yield nets
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def has_batch_statistics(net: nn.Module) -> bool:

@@ -115,6 +115,8 @@ class Task(Protocol):
 
     def sample(self, nets: nn.ModuleDict, num: int, seed: int) -> Tensor: ...
 
+    def stream(self, nets: nn.ModuleDict, num: int, seed: int) -> Iterator[tuple[Tensor, Tensor | None]]: ...
+
 
 class Data(Protocol):
     """Examples by index, as the game wants them: on its device, scaled to what the networks see."""

@@ -39,6 +39,8 @@ class CelebA:
     where the pictures cannot be had.
     """
 
+    splits = tuple(SPLITS)
+
     def __init__(
         self,
         *,

@@ -21,6 +21,7 @@ class CIFAR10:
     """
 
     num_classes = 10
+    splits = ("train", "test")
     class_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
     def __init__(self, *, path: str | None = None, image_size: Positive | tuple[Positive, Positive] = 32) -> None:

@@ -1,4 +1,4 @@
-"""Picture files to pixels: the largest centered crop of the wanted shape, then one antialiased resize."""
+"""Picture files to pixels: cropped and resized, for data sets, or exactly as they are, to be measured."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from gan_lab.datasets.store import Rows
 
 MAX_PIXELS = 64_000_000  # a larger picture is a mistake or an attack
 CHUNK = 256  # pictures decoded between two writes
+LOSSLESS = {".png", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
+LOSSY = {".jpg", ".jpeg", ".webp", ".gif"}
 
 
 def decoded(
@@ -41,7 +45,10 @@ def decoded(
 
 
 def decode(file: Path, size: tuple[int, int], channels: int) -> np.ndarray | str:
-    """One picture as uint8 [H, W, C], grey or colour, or why it cannot be read."""
+    """One picture as uint8 [H, W, C], grey or colour, or why it cannot be read.
+
+    Of the largest centered crop of the wanted shape, by one antialiased resize.
+    """
     from PIL import Image, ImageOps
 
     height, width = size
@@ -71,3 +78,69 @@ def _eight_bits(image: Any) -> Any:
     if not image.mode.startswith("I"):
         return image
     return Image.fromarray((np.asarray(image, dtype=np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+
+
+# -- as they are -------------------------------------------------------------------------------------------------------
+
+
+def files_of(folder: Path, suffixes: set[str]) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
+
+
+def read_exactly(path: Path, *, force: bool) -> Tensor:
+    """Pictures, uint8 [N, H, W, C], of an .npz under the key `images`, or of a folder's files, grey or colour.
+
+    Raises ValueError for other types, for lossy files unless `force`, for a file that cannot be read, for sizes that
+    differ, and where there is none.
+    """
+    if path.is_file():
+        return _read_npz(path)
+    files, lossy = files_of(path, LOSSLESS), files_of(path, LOSSY)
+    if lossy and not force:
+        raise ValueError(
+            f"{path} holds {lossy[0].name}: lossy files change every distance; save PNGs, or insist with --force"
+        )
+    if not (files := sorted([*files, *lossy])):
+        raise ValueError(f"{path} is no run, and holds no pictures ({' '.join(sorted(LOSSLESS))}) or runs to evaluate")
+    with ThreadPoolExecutor() as pool:
+        images = list(pool.map(_read_picture, files))
+    channels = max(image.shape[2] for image in images)
+    for file, image in zip(files, images, strict=True):
+        if image.shape[:2] != images[0].shape[:2]:
+            first, other = (" x ".join(map(str, shape[:2])) for shape in (images[0].shape, image.shape))
+            raise ValueError(f"{path}: {files[0].name} has {first} pixels and {file.name} {other}; make them equal")
+    return torch.from_numpy(np.stack([np.repeat(i, channels, axis=2) if i.shape[2] < channels else i for i in images]))
+
+
+def _read_npz(path: Path) -> Tensor:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            images = content["images"]
+    except (OSError, ValueError, KeyError, EOFError, AttributeError) as error:
+        why = " ".join(str(error).split())
+        raise ValueError(f"{path} is no .npz with the key images, as gan-lab sample writes it ({why})") from error
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
+        shape = " x ".join(map(str, images.shape))
+        raise ValueError(
+            f"{path}: images are {images.dtype} of {shape}; wanted is uint8 of N x height x width x 1 or 3"
+        )
+    return torch.from_numpy(images)
+
+
+def _read_picture(file: Path) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            image.load()
+            mode = image.mode
+            if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+                raise ValueError("it has transparent pixels")
+            if mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
+                raise ValueError(f"its mode {mode} is not 8 bits of grey or colour")
+            pixels = np.asarray(image.convert("L" if mode in ("1", "L", "LA") else "RGB"), dtype=np.uint8)
+    except Exception as error:  # decoders raise whatever they like
+        raise ValueError(f"{file} cannot be taken: {' '.join(str(error).split())}") from error
+    return pixels if pixels.ndim == 3 else pixels[..., None]

@@ -32,6 +32,8 @@ class FashionMNIST:
     """
 
     num_classes = 10
+    splits = ("train", "test")
+    feature_extractor = "fashion_mnist"
     class_names = (
         "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"
     )  # fmt: skip

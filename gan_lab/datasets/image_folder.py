@@ -22,8 +22,9 @@ class ImageFolder:
     """Every picture under `path`: the largest centered crop of the wanted shape, then one antialiased resize.
 
     Sub-folders are searched. Where every picture lies in one of two or more of them, they are the classes, numbered by
-    name; `class_folders=true` insists on that, `false` looks away. A picture that cannot be read whole is skipped,
-    named and counted. Raises ValueError for a folder that is missing, holds no picture, or lacks the classes asked for.
+    name; `class_folders=true` insists on that, `false` looks away. `test_path` is such a folder of pictures that are
+    not trained on, with which some scores compare. A picture that cannot be read whole is skipped, named and counted.
+    Raises ValueError for a folder that is missing, holds no picture, or lacks the classes asked for.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class ImageFolder:
         image_size: Positive | tuple[Positive, Positive] = 64,
         image_channels: Annotated[int, Bounds(1, 3)] = 3,
         class_folders: bool | None = None,
+        test_path: str | None = None,
     ) -> None:
         if (folder := given_folder(path)) is None:
             raise ValueError("dataset=image_folder needs dataset.path=FOLDER")
@@ -46,6 +48,16 @@ class ImageFolder:
         self.names = [file.relative_to(self.path).as_posix() for file in files]
         self.class_names = None if class_folders is False else self._classes(insist=class_folders is True)
         self.num_classes = len(self.class_names) if self.class_names else None
+        self.test: ImageFolder | None = None
+        if test_path is not None:
+            if not Path(test_path).expanduser().is_dir():
+                raise ValueError(f"dataset.test_path={test_path}: there is no such folder")
+            self.test = ImageFolder(
+                path=test_path, image_size=image_size, image_channels=image_channels, class_folders=class_folders
+            )
+            if self.test.class_names != self.class_names:
+                raise ValueError(f"dataset.test_path={test_path} has not the sub-folders of dataset.path={path}")
+        self.splits = ("train", "test") if self.test else ("train",)
 
     def _classes(self, insist: bool) -> tuple[str, ...] | None:
         """The sub-folders, sorted, where they divide the pictures into classes."""
@@ -64,7 +76,15 @@ class ImageFolder:
         return None
 
     def load(self, split: str = "train") -> Store:
-        """All pictures, uint8 [N, H, W, C], and their classes, if any, from a cache keyed by the files' content."""
+        """All pictures, uint8 [N, H, W, C], and their classes, if any, from a cache keyed by the files' content.
+
+        Those of split "test" lie in `test_path`. Raises ValueError for a split that it does not have.
+        """
+        if split not in self.splits:
+            raise ValueError(f"split={split}: dataset.path={self.path} has none; held-out pictures: dataset.test_path")
+        if split == "test":
+            assert self.test is not None
+            return self.test.load()
         with ThreadPoolExecutor() as pool:
             digests = list(pool.map(_digest, [self.path / name for name in self.names]))
         labels = None

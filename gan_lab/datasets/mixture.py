@@ -23,6 +23,7 @@ class Mixture:
     """
 
     sample_shape = (2,)
+    splits = ("train", "test")
 
     def __init__(
         self, *, layout: Literal["ring", "grid"] = "ring", std: Rate = 0.05, samples: Positive = 100_000

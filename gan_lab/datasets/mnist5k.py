@@ -24,6 +24,8 @@ class MNIST5k:
     """
 
     num_classes = 10
+    splits = ("train", "test")
+    feature_extractor = "mnist5k"
 
     def __init__(self, *, image_size: Positive | tuple[Positive, Positive] = 32) -> None:
         self.size = height_width(image_size)

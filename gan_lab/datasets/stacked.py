@@ -32,6 +32,8 @@ class Stacked:
     Raises ValueError for a source that is not grey or has no labels.
     """
 
+    splits = ("train", "test")
+
     def __init__(
         self,
         *,
@@ -68,6 +70,8 @@ class Stacked:
             "modes": lambda samples: modes_reached(self._classified(samples)),
             "kl": lambda samples: modes_kl(self._classified(samples), self._known[1], CHANNELS),
         }
+
+    lower_is_better = ("kl",)
 
     @functools.cached_property
     def _known(self) -> tuple[NearestNeighbour, Tensor]:

@@ -25,6 +25,8 @@ class STL10:
     labels where the other has them. Raises ValueError where the pictures cannot be had.
     """
 
+    splits = ("train", "test")
+
     def __init__(
         self,
         *,

@@ -6,6 +6,7 @@ from the disk where it is larger than a share of the machine's memory. Nothing i
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -36,6 +37,14 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.columns["sample"])
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of the samples, in their order: whatever is derived from them is kept under it."""
+        sample = self.columns["sample"]
+        head = f"{sample.dtype} {tuple(sample.shape)}".encode()
+        parts = (hashlib.sha256(_bytes(part)).digest() for part in sample.split(10_000))
+        return hashlib.sha256(head + b"".join(parts)).hexdigest()
 
     def __contains__(self, name: object) -> bool:
         return name in self.columns
@@ -82,28 +91,32 @@ def content_key(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:12]
 
 
-def cached(name: str, key: str, rows: Callable[[dict[str, str]], Rows]) -> Store:
+def cached(name: str, key: str, rows: Callable[[dict[str, str]], Rows], *, verify: bool = False) -> Store:
     """The store of that name and key, made from `rows` where the cache has none that is whole.
 
     `rows` gets a mapping in which it notes the sources that it had to skip. Processes that ask at once build it once,
     and one that was killed while it built leaves nothing that lasts. Where the cache folder cannot be written, the
     store is built in memory, with a warning. Raises ValueError where no row comes.
+
+    A store that is not whole is made again, which is said; `verify` finds a flipped bit, too, at the cost of a hash.
     """
     folder = cache_folder() / f"{name}-{key}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if (store := _open(folder)) is not None:
+        if (store := _open(folder, verify)) is not None:
             return store
         with FileLock(folder.with_suffix(".lock")):
-            if (store := _open(folder)) is not None:
+            if (store := _open(folder, verify)) is not None:
                 return store
+            if folder.exists():
+                warnings.warn(f"the cached {folder} is damaged, and is made again", stacklevel=2)
             _remove_remains(folder)
             _write(folder, rows)
     except OSError as error:
         store = _in_memory(rows)  # where the source is at fault, this raises its error again
         warnings.warn(f"cannot cache data in {folder.parent} ({error}); set GAN_LAB_CACHE", stacklevel=2)
         return store
-    store = _open(folder)
+    store = _open(folder, verify=False)
     assert store is not None
     return store
 
@@ -126,6 +139,8 @@ def _write(folder: Path, rows: Callable[[dict[str, str]], Rows]) -> None:
                     column["shape"][0] += len(values)
                     files[name].write(np.ascontiguousarray(values).data)
         _refuse_empty(columns, skipped)
+        for name, column in columns.items():
+            column["sha256"] = _sha256(temporary / f"{name}.bin")
         (temporary / "store.json").write_text(json.dumps({"columns": columns, "skipped": skipped}))
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(temporary, folder)
@@ -152,11 +167,16 @@ class _Files(dict[str, Any]):
             file.close()
 
 
-def _open(folder: Path) -> Store | None:
+def _open(folder: Path, verify: bool) -> Store | None:
     """A whole store, or None: one that was cut or half deleted is made again."""
     try:
         about = json.loads((folder / "store.json").read_text())
-        columns = {name: _column(folder / f"{name}.bin", **column) for name, column in about["columns"].items()}
+        columns = {}
+        for name, column in about["columns"].items():
+            digest = column.pop("sha256", None)
+            if verify and digest != _sha256(folder / f"{name}.bin"):
+                return None
+            columns[name] = _column(folder / f"{name}.bin", **column)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return Store(columns, about["skipped"])
@@ -171,6 +191,15 @@ def _column(path: Path, dtype: str, shape: list[int]) -> Tensor:
     return torch.from_numpy(np.fromfile(path, dtype).reshape(shape))
 
 
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _bytes(values: Tensor) -> memoryview:
+    return np.ascontiguousarray(values.numpy()).data
+
+
 def _memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
@@ -179,8 +208,11 @@ def _in_memory(rows: Callable[[dict[str, str]], Rows]) -> Store:
     skipped: dict[str, str] = {}
     chunks = list(rows(skipped))
     _refuse_empty(chunks, skipped)
-    columns = {name: torch.from_numpy(np.concatenate([chunk[name] for chunk in chunks])) for name in chunks[0]}
-    return Store(columns, skipped)
+    parts: dict[str, list[np.ndarray]] = {}
+    for chunk in chunks:
+        for name, values in chunk.items():
+            parts.setdefault(name, []).append(values)
+    return Store({name: torch.from_numpy(np.concatenate(values)) for name, values in parts.items()}, skipped)
 
 
 def _refuse_empty(columns: object, skipped: Mapping[str, str]) -> None:

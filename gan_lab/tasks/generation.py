@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -220,10 +220,29 @@ class Generation:
 
     def sample(self, nets: nn.ModuleDict, num: int, seed: int, *, label: Tensor | None = None) -> Tensor:
         """Samples [num, ...] on the CPU from `nets` (the averaged ones, say), of random classes or given ones [num]."""
-        z, random_label = self.latents(-(-num // CHUNK) * CHUNK, seed)  # whole chunks: batch norm may look at them
-        if random_label is not None and label is not None:
-            random_label[: len(label)] = label
-        return self.generate(nets, z, random_label)[:num]
+        return torch.cat([samples for samples, _ in self.stream(nets, num, seed, label=label)])
+
+    def stream(
+        self, nets: nn.ModuleDict, num: int, seed: int, *, label: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The same samples, some at a time, each with the classes that they were asked for, where the nets listen."""
+        z, asked = self.latents(-(-num // CHUNK) * CHUNK, seed)  # whole chunks: batch norm may look at them
+        if asked is not None and label is not None:
+            asked[: len(label)] = label
+        listens = self.listens(nets)
+        for start in range(0, num, CHUNK):
+            rows = slice(start, start + CHUNK)
+            samples = self.generate(nets, z[rows], None if asked is None else asked[rows])
+            left = num - start
+            yield samples[:left], asked[rows][:left] if asked is not None and listens else None
+
+    def listens(self, nets: nn.ModuleDict) -> bool:
+        """Whether the generator makes something else of another class."""
+        if not self.num_classes:
+            return False
+        z, _ = self.latents(2, 0)
+        first, second = (self.generate(nets, z, torch.full((2,), label)) for label in (0, self.num_classes - 1))
+        return not torch.equal(first, second)
 
 
 def freeze_first_layers(net: nn.Module, count: int) -> None:

@@ -99,10 +99,9 @@ class Console:
 
     def record(self, record: Mapping[str, Any]) -> None:
         if SPEED not in record:  # scores
-            scores = {name: value for name, value in record.items() if name.startswith("evaluation/")}
+            scores = {k.removeprefix("selection/"): v for k, v in record.items() if k.startswith("selection/")}
             if scores and _speaker is None:
-                words = (f"{name.removeprefix('evaluation/')} {_short(value)}" for name, value in scores.items())
-                self.say(f"  {record['images']:,} images: {'  '.join(words)}")
+                self.say(f"  {record['images']:,} images: {_words(scores)}")
             return
         losses = "  ".join(
             f"{name.split('/')[0][0].upper()} {_short(value)}"
@@ -117,7 +116,7 @@ class Console:
             left = max(self.total - images, 0) / speed if speed else 0.0
             self.say(f"  {images:,} of {self.total:,} images  {speed:,.0f}/s  {left:,.0f} s left  {losses}")
 
-    def picture(self, path: Path, images: int) -> None: ...
+    def picture(self, path: Path, images: int, name: str = "samples") -> None: ...
 
     def say(self, line: str) -> None:
         self.terminal.print(line, markup=False)
@@ -134,15 +133,26 @@ def _short(value: Any) -> str:
     return f"{value:.0f}" if whole and abs(value) < 1e6 else f"{value:.3g}"
 
 
+def _words(scores: Mapping[str, Any]) -> str:
+    """The scores that there is room for: `fd 1.2  coverage 0.8`."""
+    from gan_lab.metrics.base import is_headline, short_names
+
+    shown = {name: value for name, value in scores.items() if is_headline(name)}
+    return "  ".join(f"{short} {_short(shown[name])}" for name, short in short_names(shown).items())
+
+
 def last_words(summary: Mapping[str, Any], path: Path, picture: Path | None, *, short: bool) -> list[str]:
     """How a run ended, and, unless a sweep's table follows, where its pictures are and what to type next."""
     speed = f", {summary['images_per_second']:,.0f} images/s" if summary.get("images_per_second") else ""
     lines = [f"{summary['status']}: {summary['images']:,} images in {summary['seconds']:,.1f} s{speed}"]
     if scores := summary.get("metrics"):
-        words = "  ".join(f"{name} {_short(entry['value'])}" for name, entry in scores.items())
+        words = _words({name: entry["value"] for name, entry in scores.items()})
         lines = [f"{lines[0]}  {words}"] if short else [*lines, f"scores    {words}"]
     if short:
         return lines
+    if best := summary.get("best"):
+        where = "the last" if best["images"] == summary["images"] else f"that of {best['images']:,} images"
+        lines.append(f"best      {where}, by {best['metric']} {_short(best['value'])} while training")
     if picture:
         lines.append(f"pictures  {picture}")
     if link := summary.get("wandb"):

@@ -108,7 +108,7 @@ class RunDirectory:
         with self.metrics_file.open("a") as file:
             file.write(json.dumps(_finite(record)) + "\n")
 
-    def picture(self, path: Path, images: int) -> None: ...
+    def picture(self, path: Path, images: int, name: str = "samples") -> None: ...
 
     def update_summary(self, **values: Any) -> None:
         self.summary |= values

@@ -118,11 +118,11 @@ class WandbTracker:
     def record(self, record: Mapping[str, Any]) -> None:
         self._guard(lambda: self.run and self.run.log(dict(record)))
 
-    def picture(self, path: Path, images: int) -> None:
+    def picture(self, path: Path, images: int, name: str = "samples") -> None:
         def send() -> None:
             import wandb
 
-            self.run.log({"samples": wandb.Image(str(path), caption=f"{images:,} images"), "images": images})
+            self.run.log({name: wandb.Image(str(path), caption=f"{images:,} images"), "images": images})
 
         if self.run:
             self._guard(send)
@@ -133,6 +133,7 @@ class WandbTracker:
                 self.run.summary[name] = summary.get(name)
             for name, score in summary.get("metrics", {}).items():
                 self.run.summary[f"final/{name}"] = score["value"]
+            self.run.summary["provenance"] = dict(summary.get("metrics", {}))
             self.run.finish(exit_code=0 if summary["status"] == "finished" else 1)
 
         if self.run:

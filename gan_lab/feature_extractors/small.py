@@ -1,0 +1,102 @@
+"""Two small classifiers that ship with their weights: distances between grey pictures without a download.
+
+`nox -s extractors` trains them; training.py has the recipe, and each file's metadata says what it reached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gan_lab.feature_extractors import Features
+from gan_lab.registry import feature_extractors
+
+WEIGHTS = Path(__file__).parent / "weights"
+SIDE, PADDED = 28, 32  # pixels: what the classifiers see, and the padded size that the data sets come in, too
+DIMENSIONS = 64
+
+
+class SmallClassifier(nn.Module):
+    """Two convolutions, 64 features, and the logits of 10 classes: 162 thousand parameters.
+
+    The features are standardized over the training pictures (batch normalization without scale and shift), so that
+    every direction counts alike and distances stay in a readable range.
+    """
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 24, 5, stride=2, padding=2),
+            nn.BatchNorm2d(24),
+            nn.ReLU(),
+            nn.Conv2d(24, 48, 3, stride=2, padding=1),
+            nn.BatchNorm2d(48),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(48 * 7 * 7, DIMENSIONS),
+            nn.BatchNorm1d(DIMENSIONS, affine=False),
+        )
+        self.head = nn.Sequential(nn.ReLU(), nn.Linear(DIMENSIONS, num_classes))
+
+    def forward(self, pictures: Tensor) -> Features:
+        """Pictures, float [B, 1, 28, 28] in [0, 1]."""
+        features = self.body(pictures)
+        return Features(features, self.head(features))
+
+
+class ShippedClassifier(SmallClassifier):
+    """A frozen one. It sees 28 px: of padded pictures of 32 px the centre; other sizes are resized to 32 px before.
+
+    Raises ValueError for pictures that are not grey, not square, or smaller than 28 px.
+    """
+
+    name: str
+    layer = f"features ({DIMENSIONS})"
+
+    def __init__(self, sample_shape: tuple[int, ...]) -> None:
+        from safetensors.torch import load_file
+
+        super().__init__()
+        if len(sample_shape) != 3 or sample_shape[0] != 1 or not SIDE <= sample_shape[1] == sample_shape[2]:
+            raise ValueError(
+                f"feature_extractor={self.name} sees square grey pictures of {SIDE} px or more, not samples of shape "
+                f"{tuple(sample_shape)}"
+            )
+        size = sample_shape[1]
+        self.resize = {SIDE: "none", PADDED: f"centre {SIDE} of {PADDED}"}.get(
+            size, f"{size} to {PADDED} bilinear antialiased, centre {SIDE}"
+        )
+        file = WEIGHTS / f"{self.name}.safetensors"
+        self.weights_hash = hashlib.sha256(file.read_bytes()).hexdigest()
+        self.classifies = self.name  # the data set whose classes it tells
+        self.load_state_dict(load_file(file))
+
+    def forward(self, pictures: Tensor) -> Features:
+        """Pictures, uint8 [B, 1, H, H]."""
+        return super().forward(centre(pictures.to(torch.get_default_dtype()) / 255))
+
+
+def centre(pictures: Tensor) -> Tensor:
+    """Pictures [B, 1, H, H] without the border that padding made: [B, 1, 28, 28]."""
+    if pictures.shape[-1] not in (SIDE, PADDED):
+        pictures = functional.interpolate(pictures, PADDED, mode="bilinear", antialias=True, align_corners=False)
+    border = (pictures.shape[-1] - SIDE) // 2
+    return pictures[..., border : border + SIDE, border : border + SIDE]
+
+
+@feature_extractors.register("mnist5k")
+class MNIST5kClassifier(ShippedClassifier):
+    """Trained on the 4,000 training digits of mnist5k."""
+
+    name = "mnist5k"
+
+
+@feature_extractors.register("fashion_mnist")
+class FashionMNISTClassifier(ShippedClassifier):
+    """Trained on the 60,000 training pictures of Fashion-MNIST."""
+
+    name = "fashion_mnist"

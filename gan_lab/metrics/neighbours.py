@@ -1,0 +1,114 @@
+"""Measures of who is whose neighbour: precision, recall, density, coverage, and memorization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BLOCK = 2_048  # known features that are compared at a time, where only the nearest counts: they stay in the cache
+ROWS = 200  # features whose distances to all others are in memory at a time
+MANIFOLD, BALL = 3, 5  # the neighbour that bounds a neighbourhood: of precision and recall, of density and coverage
+
+
+class Distances:
+    """Squared Euclidean distances to some features [M, D], in double precision about their mean."""
+
+    def __init__(self, known: Tensor, device: torch.device | str = "cpu") -> None:
+        self.known = known.to(device).double()
+        self.mean = self.known.mean(0)
+        self.known -= self.mean
+        self.squares = self.known.square().sum(1)
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """From features [n, D]: [n, M]."""
+        own = self.centred(features).square().sum(1, keepdim=True)
+        return self.without_own(features, slice(None)).add_(own).clamp_(min=0)
+
+    def centred(self, features: Tensor) -> Tensor:
+        return features.to(self.known.device).double() - self.mean
+
+    def without_own(self, features: Tensor, part: slice) -> Tensor:
+        """From features [n, D] to some of the known ones, less each feature's own square, which moves no minimum."""
+        return torch.addmm(self.squares[part], self.centred(features), self.known[part].T, alpha=-2)
+
+
+def nearest(features: Tensor, known: Tensor, device: torch.device | str = "cpu") -> torch.return_types.min:
+    """Of each feature [N, D] the distance to the nearest known one [M, D], and that one's index: both [N]."""
+    to_known = Distances(known, device)
+    values, indices = [], []
+    for rows in features.split(ROWS):
+        closest, which = [], []
+        for start in range(0, len(known), BLOCK):
+            found = to_known.without_own(rows, slice(start, start + BLOCK)).min(dim=1)
+            closest.append(found.values)
+            which.append(found.indices + start)
+        best = torch.stack(closest).min(dim=0)
+        values.append(best.values + to_known.centred(rows).square().sum(1))
+        indices.append(torch.stack(which).gather(0, best.indices[None])[0])
+    return torch.return_types.min((torch.cat(values).clamp_(min=0).sqrt().cpu(), torch.cat(indices).cpu()))
+
+
+def radii(features: Tensor, neighbours: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:
+    """Of each feature [N, D] the squared distances to its k-th nearest others, for each k: [len(neighbours), N]."""
+    distances = Distances(features, device)
+    at = torch.tensor(neighbours, device=device)  # itself is the nearest
+    found = [
+        distances(rows).topk(max(neighbours) + 1, dim=1, largest=False).values[:, at] for rows in features.split(ROWS)
+    ]
+    return torch.cat(found).T.contiguous()
+
+
+class Neighbourhoods:
+    """Real and fake features, [N, D] both, and how often each lies in a neighbourhood of the other's."""
+
+    def __init__(self, real: Tensor, fake: Tensor, device: torch.device | str = "cpu") -> None:
+        self.real, self.fake, self.device = real, fake, device
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        """precision and recall (Kynkaanniemi et al. 2019, arXiv 1904.06991, eq. 1 and 2), density and coverage (Naeem
+        et al. 2020, arXiv 2002.09797, eq. 3 and 5), in one pass over the pairs.
+        """
+        manifold, ball = radii(self.real, (MANIFOLD, BALL), self.device)
+        (reach,) = radii(self.fake, (MANIFOLD,), self.device)
+        to_real = Distances(self.real, self.device)
+        precise, dense = 0, 0
+        covered = torch.zeros(len(self.real), dtype=torch.bool, device=self.device)
+        recalled = covered.clone()
+        for start in range(0, len(self.fake), ROWS):
+            part = slice(start, start + ROWS)
+            distances = to_real(self.fake[part])  # [rows, reals]
+            inside = distances <= ball
+            precise += int((distances <= manifold).any(1).sum())
+            dense += int(inside.sum())
+            covered |= inside.any(0)
+            recalled |= (distances <= reach[part, None]).any(0)
+        return {
+            "precision": precise / len(self.fake),
+            "recall": float(recalled.double().mean()),
+            "density": dense / (BALL * len(self.fake)),
+            "coverage": float(covered.double().mean()),
+        }
+
+
+def area_under_curve(first: Tensor, second: Tensor) -> float:
+    """The probability that one of `first` is larger than one of `second`, ties counting half."""
+    order = second.sort().values
+    below = torch.searchsorted(order, first, side="left").double()
+    upto = torch.searchsorted(order, first, side="right").double()
+    return float((below + upto).mean() / 2 / len(second))
+
+
+def memorization(samples: Tensor, held_out: Tensor) -> Mapping[str, Any]:
+    """From distances to the nearest training picture, of samples [N] and of held-out pictures [M].
+
+    "value" is the area under the ROC curve: near 0.5 samples are as far from the training pictures as unseen pictures
+    are, 0 is copying, above 0.5 they are farther off. "copies" is the share of samples that are nearer than all but
+    one in a hundred held-out pictures, which a fresh sample is in one of a hundred cases.
+    """
+    near = torch.quantile(held_out, 0.01)
+    return {"value": area_under_curve(samples, held_out), "copies": float((samples < near).double().mean())}

@@ -1,0 +1,102 @@
+"""Pictures through an extractor, and the data's features from a cache that is keyed by everything they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gan_lab.datasets.store import Rows, Store, cached, content_key
+from gan_lab.feature_extractors import Features
+from gan_lab.metrics.distances import Moments, Statistics
+from gan_lab.metrics.evidence import Known, Reference
+
+BATCH = 128  # pictures in the extractor at once
+Told = Callable[[str], object]
+
+
+def identity(extractor: nn.Module) -> str:
+    """`<name>-<8 hex digits of its weights>`."""
+    return f"{extractor.name}-{weights_hash(extractor)[:8]}"
+
+
+def weights_hash(extractor: nn.Module) -> str:
+    """Of the file where the extractor says so, else of the names, shapes and values of all weights and buffers."""
+    if known := getattr(extractor, "weights_hash", None):
+        return str(known)
+    digest = hashlib.sha256()
+    for name, value in sorted(extractor.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(np.ascontiguousarray(value.cpu().numpy()).data)
+    return digest.hexdigest()
+
+
+def check(extractor: nn.Module, sample_shape: tuple[int, ...]) -> int:
+    """How many dimensions its features have, by showing it two pictures. Raises ValueError where that does not work."""
+    name = getattr(extractor, "name", type(extractor).__name__)
+    channels, height, width = sample_shape
+    blank = torch.zeros(2, height, width, channels, dtype=torch.uint8)
+    try:
+        features = extract(extractor, blank).features
+    except Exception as error:  # extractors raise whatever they like
+        why = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"feature_extractor={name} cannot see samples of shape {tuple(sample_shape)}: {why}"
+        ) from error
+    if features.dim() != 2 or len(features) != 2:
+        raise ValueError(
+            f"feature_extractor={name} returns features of shape {tuple(features.shape)} for 2 pictures; wanted are "
+            "[2, D]: choose another layer, or flatten it"
+        )
+    return features.shape[1]
+
+
+@torch.no_grad()
+def extract(extractor: nn.Module, pictures: Tensor) -> Features:
+    """Features, float32 on the CPU, of pictures uint8 [B, H, W, C]."""
+    device = next((tensor.device for tensor in (*extractor.parameters(), *extractor.buffers())), torch.device("cpu"))
+    seen = extractor(pictures.permute(0, 3, 1, 2).to(device))
+    seen = seen if isinstance(seen, Features) else Features(seen)
+    logits = seen.class_logits
+    return Features(seen.features.float().cpu(), None if logits is None else logits.float().cpu())
+
+
+def reference(
+    dataset: Any, train: Store, extractor: nn.Module, device: torch.device, tell: Told, *, with_test: bool
+) -> Reference:
+    """The data as the extractor sees them."""
+    known = _known(train, extractor, "train", tell)
+    test = _known(dataset.load("test"), extractor, "test", tell) if with_test else None
+    return Reference(known, test, device)
+
+
+def has_test(dataset: Any) -> bool:
+    return "test" in getattr(dataset, "splits", ())
+
+
+def _known(store: Store, extractor: nn.Module, split: str, tell: Told) -> Known:
+    pictures = store.columns["sample"]
+    about = (weights_hash(extractor), extractor.name, getattr(extractor, "layer", None), extractor.resize)
+    key = content_key(store.digest, *about, 1)
+
+    def rows(_: dict[str, str]) -> Rows:
+        tell(f"looking at {len(store):,} {split} pictures with {extractor.name}, once: the cache keeps what it sees")
+        moments = Moments()
+        for features in _features(extractor, pictures):
+            moments.add(features)
+            yield {"features": features.numpy()}
+        found = moments.finish()
+        yield {"mean": found.mean.numpy()[None], "covariance": found.covariance.numpy()}
+
+    columns = cached("features", key, rows, verify=True).columns
+    known = Statistics(columns["mean"][0], columns["covariance"])
+    return Known(columns["features"], known, store.digest, pictures, store.columns.get("label"))
+
+
+def _features(extractor: nn.Module, pictures: Tensor) -> Iterator[Tensor]:
+    for batch in pictures.split(BATCH):
+        yield extract(extractor, batch).features
