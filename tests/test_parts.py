@@ -16,9 +16,8 @@ from gan_lab import registry
 from gan_lab.core import checkpoint
 from gan_lab.core.hooks import Hook
 from gan_lab.core.loop import train
-from gan_lab.core.runtime import Runtime
+from gan_lab.core.runtime import Runtime, inference
 from gan_lab.layers import sides
-from gan_lab.core.runtime import inference
 from gan_lab.train import Assembly, assemble
 from tests.core.toys import equal
 from tests.helpers import compose

@@ -426,7 +426,7 @@ def test_a_job_beside_others_signs_its_lines_and_says_little(capfd: pytest.Captu
         console = Console(100, 0, ["ring: runs/1", "networks", "data"])
         for images in (50, 100):
             console.record({"images": images, "performance/images_per_second": 1.0, "generator/adversarial": 2.0})
-        console.record({"images": 100, "evaluation/modes": 8})
+        console.record({"images": 100, "selection/modes": 8})
         console.say("one\ntwo")
         print("unfinished", end="")
     print("mine again")

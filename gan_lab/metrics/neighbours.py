@@ -18,9 +18,9 @@ class Distances:
     """Squared Euclidean distances to some features [M, D], in double precision about their mean."""
 
     def __init__(self, known: Tensor, device: torch.device | str = "cpu") -> None:
-        self.known = known.to(device).double()
-        self.mean = self.known.mean(0)
-        self.known -= self.mean
+        given = known.to(device).double()
+        self.mean = given.mean(0)
+        self.known = given - self.mean
         self.squares = self.known.square().sum(1)
 
     def __call__(self, features: Tensor) -> Tensor:

@@ -119,7 +119,7 @@ def test_the_history_has_what_one_watches_a_gan_by(records: list[dict[str, Any]]
     for item, record in zip(logged, written, strict=True):
         assert wanted <= item.keys()
         assert {name: item[name] for name in wanted} == pytest.approx({name: record[name] for name in wanted})
-    assert any("evaluation/modes" in item for item in history(records))
+    assert any("selection/modes" in item for item in history(records))
 
 
 def test_the_pictures_are_the_run_directorys(records: list[dict[str, Any]], offline: Path) -> None:
