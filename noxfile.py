@@ -51,6 +51,13 @@ def recipes(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend=BACKEND)
+def extractors(session: nox.Session) -> None:
+    """Train the feature extractors that ship with the project, into a folder: extractors/, unless another is named."""
+    install(session)
+    session.run("python", "-m", "gan_lab.feature_extractors.training", *session.posargs)
+
+
+@nox.session(venv_backend=BACKEND)
 def bench(session: nox.Session) -> None:
     """Ratios of time and memory against plain baselines, in interleaved rounds."""
     install(session)

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gan_lab.config import job_name
+from gan_lab.metrics.base import is_headline, short_names
 from gan_lab.sweep import plan
 from gan_lab.sweep.job import REFUSED
 from gan_lab.tracking.console import terminal
@@ -56,7 +57,7 @@ class Job:
         refused = self.path / REFUSED
         if refused.exists():
             status, error = "failed" if status == "failed" else "refused", refused.read_text()
-        scores = {name: entry.get("value") for name, entry in summary.get("metrics", {}).items()}
+        scores = {name: entry.get("value") for name, entry in summary.get("metrics", {}).items() if is_headline(name)}
         if not scores and status == "finished":
             last = (directory.read_metrics()[-1:] or [{}])[0]
             losses = {"D loss": "discriminator/adversarial", "G loss": "generator/adversarial"}
@@ -152,7 +153,7 @@ def _table(
         table.add_column(Text(label), overflow="fold", min_width=min(longest, NARROW), max_width=40)
     for name in names:
         table.add_column(name, no_wrap=True, justify="left" if name == "status" else "right")
-    for name in scores:
+    for name in short_names(dict.fromkeys(scores)).values():
         table.add_column(Text(_broken(name) if narrow else name), justify="right", no_wrap=True)
     return table
 

@@ -16,7 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import data, overhead, primer_step, processes
+from tests.benchmarks import data, overhead, primer_step, processes, scoring
 from tests.benchmarks.measure import Result
 
 BENCHMARKS: dict[str, Callable[[int], Result]] = {
@@ -26,6 +26,8 @@ BENCHMARKS: dict[str, Callable[[int], Result]] = {
     "data_rate": data.rate,
     "list": processes.listing,
     "memory": processes.memory,
+    "scoring": scoring.fidelity,
+    "scoring_share": scoring.share,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from gan_lab.datasets.fashion_mnist import DEBIAN
 from gan_lab.datasets.store import Store, scale
 from gan_lab.metrics.base import is_headline, short_names
 from gan_lab.metrics.evaluator import Draw, Evaluator, Samples
+from tests.fidelity import Pictures, register
 from tests.toy_data import ToyPictures
 
 
@@ -128,52 +130,22 @@ def test_samples_that_are_not_finite_have_no_scores(digits: tuple[Any, Evaluator
 
 def test_torch_fidelity_says_the_same_of_the_same_features(digits: tuple[Any, Evaluator]) -> None:
     import torch_fidelity
-    from torch.utils.data import Dataset
-    from torch_fidelity import FeatureExtractorBase
 
     dataset, evaluator = digits
-
-    class Wrapped(FeatureExtractorBase):  # type: ignore[misc]
-        def __init__(self, name: str, features_list: list[str], **kwargs: Any) -> None:
-            super().__init__(name, features_list)
-            self.net = evaluator.extractor
-
-        @staticmethod
-        def get_provided_features_list() -> tuple[str, ...]:
-            return "features", "logits"
-
-        @staticmethod
-        def get_default_feature_layer_for_metric(metric: str) -> str:
-            return "logits" if metric == "isc" else "features"
-
-        @staticmethod
-        def can_be_compiled() -> bool:
-            return False
-
-        def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
-            assert self.net is not None
-            seen = self.net(pictures)
-            return tuple({"features": seen.features, "logits": seen.class_logits}[name] for name in self.features_list)
-
-    class Pictures(Dataset):  # type: ignore[type-arg]
-        def __init__(self, pictures: Tensor) -> None:
-            self.pictures = pictures.permute(0, 3, 1, 2)
-
-        def __len__(self) -> int:
-            return len(self.pictures)
-
-        def __getitem__(self, index: int) -> Tensor:
-            return self.pictures[index]
-
-    name = "gan-lab-digits"
-    if name not in torch_fidelity.registry.FEATURE_EXTRACTORS_REGISTRY:
-        torch_fidelity.register_feature_extractor(name, Wrapped)
+    assert evaluator.extractor is not None
     blurred = nn.functional.avg_pool2d(dataset.load("test").columns["sample"].permute(0, 3, 1, 2).float(), 3, 1, 1)
     blurred = blurred.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     theirs = torch_fidelity.calculate_metrics(
-        input1=Pictures(blurred), input2=Pictures(dataset.load("train").columns["sample"]), feature_extractor=name,
-        fid=True, isc=True, cuda=False, verbose=False, cache=False, batch_size=100,
-    )  # fmt: skip
+        input1=Pictures(blurred),
+        input2=Pictures(dataset.load("train").columns["sample"]),
+        feature_extractor=register("digits", evaluator.extractor),
+        fid=True,
+        isc=True,
+        cuda=False,
+        verbose=False,
+        cache=False,
+        batch_size=100,
+    )
     ours = evaluator(drawn(blurred), 1_000, [0])
     assert ours["fd/mnist5k-03da3a14/train"]["value"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-5)
     score = ours["inception_score/mnist5k-03da3a14"]
@@ -358,3 +330,14 @@ def test_two_processes_that_ask_at_once_look_once(cache: Path) -> None:
     for process in processes:
         process.join()
     assert sorted(seen) == [0, 0, 0, 96]
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_says_the_same() -> None:
+    dataset, on_cpu = build("mnist5k")
+    on_gpu = Evaluator(dataset, lambda: dataset.load("train"), copy.deepcopy(on_cpu.extractor), None, device="cuda")
+    sample = dataset.load("test").columns["sample"]
+    expected, found = (evaluator(drawn(sample), 1_000, [0]) for evaluator in (on_cpu, on_gpu))
+    for name, entry in expected.items():
+        assert found[name]["value"] == pytest.approx(entry["value"], rel=1e-3, abs=1e-3), name
