@@ -111,7 +111,7 @@ def inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_inception_reads_a_file_and_takes_grey_pictures(inception: Path) -> None:
     net = build("inception-v3-compat", (1, 32, 32), weights=str(inception))
-    assert check(net, (1, 32, 32)) == 2048
+    assert check(net, (1, 32, 32)) == (2048, 1008)
     assert identity(net) == f"inception-v3-compat-{hashlib.sha256(inception.read_bytes()).hexdigest()[:8]}"
     assert "grey repeated to 3 channels" in str(net.resize)
     pictures = torch.randint(0, 256, (2, 32, 32, 1), dtype=torch.uint8)
@@ -124,7 +124,7 @@ def test_inception_reads_a_file_and_takes_grey_pictures(inception: Path) -> None
 
 def test_another_layer_is_another_extractor(inception: Path) -> None:
     net = build("inception-v3-compat", (3, 32, 32), weights=str(inception), layer=192)
-    assert check(net, (3, 32, 32)) == 192
+    assert check(net, (3, 32, 32))[0] == 192
     assert identity(net).startswith("inception-v3-compat-192-")
     with pytest.raises(ValueError, match=r"feature_extractor\.layer=7.*2048"):
         build("inception-v3-compat", (3, 32, 32), weights=str(inception), layer=7)
@@ -190,7 +190,7 @@ class Mean(nn.Module):
 
 def test_an_extractor_may_return_a_bare_tensor_and_its_hash_follows_its_weights() -> None:
     net = Mean()
-    assert check(net, (3, 8, 8)) == 3
+    assert check(net, (3, 8, 8)) == (3, 0)
     linear, same = nn.Linear(3, 2), nn.Linear(3, 2)
     same.load_state_dict(linear.state_dict())
     assert weights_hash(linear) == weights_hash(same)

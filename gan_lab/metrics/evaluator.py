@@ -42,9 +42,11 @@ class Evaluator:
     ) -> None:
         self.dataset, self.data, self.extractor = dataset, data, extractor
         self.device = torch.device(device)
+        if self.device.type == "meta":  # networks without values are still checked against the data
+            self.device = torch.device("cpu")
         self.tell: Callable[[str], object] = lambda line: None
         self.notes: list[str] = []
-        self.dimensions = 0
+        self.dimensions, self.num_classes = 0, 0  # of the extractor
         self._reference: Reference | None = None
         self.seen: Evidence | None = None  # the pictures that were measured last, with their features
         self.identity = ""
@@ -55,7 +57,7 @@ class Evaluator:
                 extractor.resize = "its own"  # type: ignore[assignment]
             self.identity = identity(extractor)
             extractor.requires_grad_(False).eval().to(self.device)
-            self.dimensions = check(extractor, tuple(dataset.sample_shape))
+            self.dimensions, self.num_classes = check(extractor, tuple(dataset.sample_shape))
         self.metrics = self._choose(names, why_none)
 
     # -- which ones ------------------------------------------------------------------------------------------------
@@ -96,25 +98,16 @@ class Evaluator:
         extractor, dataset = self.extractor, self.dataset
         if extractor is None:
             return "it needs a feature extractor; see gan-lab list feature_extractors"
-        logits = self._class_logits
-        if "class_logits" in metric.needs and not logits:
+        if "class_logits" in metric.needs and not self.num_classes:
             return f"feature_extractor={extractor.name} does not classify"
         made_for = getattr(extractor, "classifies", getattr(dataset, "feature_extractor", None))
         if "classes" in metric.needs and (
-            logits != dataset.num_classes or made_for != getattr(dataset, "feature_extractor", None)
+            self.num_classes != dataset.num_classes or made_for != getattr(dataset, "feature_extractor", None)
         ):
             return f"feature_extractor={extractor.name} does not tell this data set's classes"
         if "test" in metric.needs and not has_test(dataset):
             return "the data set has no held-out pictures, a split test"
         return None
-
-    @property
-    def _class_logits(self) -> int:
-        """How many classes the extractor tells."""
-        channels, height, width = self.dataset.sample_shape
-        assert self.extractor is not None
-        logits = extract(self.extractor, torch.zeros(2, height, width, channels, dtype=torch.uint8)).class_logits
-        return 0 if logits is None else logits.shape[1]
 
     def check_number(self, samples: int, names: Sequence[str] | None, key: str) -> None:
         """Raise ValueError where a measure that was asked for takes more samples than that; note the others."""

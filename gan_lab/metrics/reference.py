@@ -35,13 +35,16 @@ def weights_hash(extractor: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def check(extractor: nn.Module, sample_shape: tuple[int, ...]) -> int:
-    """How many dimensions its features have, by showing it two pictures. Raises ValueError where that does not work."""
+def check(extractor: nn.Module, sample_shape: tuple[int, ...]) -> tuple[int, int]:
+    """How many dimensions its features have, and how many classes it tells (0: none), by showing it two pictures.
+
+    Raises ValueError where that does not work.
+    """
     name = getattr(extractor, "name", type(extractor).__name__)
     channels, height, width = sample_shape
     blank = torch.zeros(2, height, width, channels, dtype=torch.uint8)
     try:
-        features = extract(extractor, blank).features
+        features, class_logits = extract(extractor, blank)
     except Exception as error:  # extractors raise whatever they like
         why = " ".join(str(error).split())[:200]
         raise ValueError(
@@ -52,7 +55,7 @@ def check(extractor: nn.Module, sample_shape: tuple[int, ...]) -> int:
             f"feature_extractor={name} returns features of shape {tuple(features.shape)} for 2 pictures; wanted are "
             "[2, D]: choose another layer, or flatten it"
         )
-    return features.shape[1]
+    return features.shape[1], 0 if class_logits is None else class_logits.shape[1]
 
 
 @torch.no_grad()
@@ -68,10 +71,10 @@ def extract(extractor: nn.Module, pictures: Tensor) -> Features:
 def reference(
     dataset: Any, train: Store, extractor: nn.Module, device: torch.device, tell: Told, *, with_test: bool
 ) -> Reference:
-    """The data as the extractor sees them."""
+    """The data as the extractor sees them. Distances are computed on the device where it knows double precision."""
     known = _known(train, extractor, "train", tell)
     test = _known(dataset.load("test"), extractor, "test", tell) if with_test else None
-    return Reference(known, test, device)
+    return Reference(known, test, device if device.type == "cuda" else torch.device("cpu"))
 
 
 def has_test(dataset: Any) -> bool:
