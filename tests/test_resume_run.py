@@ -132,10 +132,11 @@ def test_the_run_directory_holds_what_it_promises(workdir: Path, capsys: pytest.
     assert summary["metrics"]["modes"].keys() >= {
         "value",
         "samples",
-        "noise_seed",
+        "noise_seeds",
         "selection",
         "weights",
         "batch_norm",
+        "versions",
     }
     assert summary["metrics"]["modes"]["selection"] is False
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

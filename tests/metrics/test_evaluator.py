@@ -168,12 +168,12 @@ def test_on_clothes_real_pictures_are_better_than_blurred_ones_and_those_than_no
         "half": test[label < 5],
         "copies": train[torch.randperm(len(train), generator=random)],
     }
-    scores = {name: evaluator(drawn(pictures), 4_000, [0]) for name, pictures in looked_at.items()}
+    scores = {name: evaluator(drawn(pictures), 2_000, [0]) for name, pictures in looked_at.items()}
 
     def value(name: str, word: str) -> float:
         return next(float(entry["value"]) for key, entry in scores[name].items() if key.startswith(f"{word}/"))
 
-    assert value("test", "fd") < 0.2 < 2 < value("blur", "fd") < 20 < value("noise", "fd")
+    assert value("test", "fd") < 0.4 < 2 < value("blur", "fd") < 20 < value("noise", "fd")
     assert value("half", "coverage") < 0.7 < 0.9 < value("test", "coverage")
     assert value("copies", "memorization") == 0
     assert value("test", "memorization") == pytest.approx(0.5, abs=0.02)

@@ -141,6 +141,7 @@ def test_the_end_is_told_with_the_final_scores(records: list[dict[str, Any]], of
     final = {name: score["value"] for name, score in summary(offline)["metrics"].items()}
     assert final
     assert {name: last[f"final/{name}"] for name in final} == final
+    assert last["provenance"]["modes"]["samples"] == summary(offline)["metrics"]["modes"]["samples"]
     assert last["images_per_second"] == summary(offline)["images_per_second"]
 
 
