@@ -25,10 +25,10 @@ from gan_lab.grids import suspects
 from gan_lab.metrics.evaluator import Draw, Evaluator, Samples, Scores
 from gan_lab.metrics.reference import BATCH
 from gan_lab.sampling import TrainedRun
+from gan_lab.scoring import final_seeds
 from gan_lab.tracking import pictures
 from gan_lab.tracking.console import terminal
 
-FRESH_SEED = 2  # as at a run's end: another seed than that of the scores that chose a checkpoint
 SAID = ("floor", "standard_error", "copies")  # what stands beside a value in the table
 
 
@@ -56,6 +56,9 @@ def evaluate(wishes: Wishes) -> Scores:
     scores, evaluator, about = _of_run(wishes) if is_run else _of_pictures(wishes)
     if failed := next((entry["why"] for entry in scores.values() if "why" in entry), None):
         raise ValueError(f"{wishes.what}: {failed}: it has diverged")
+    if wishes.metrics and evaluator.absent:
+        word, why = next(iter(evaluator.absent.items()))
+        raise ValueError(f"{wishes.what}: {word} cannot be measured: {why}")
     if not scores:
         raise ValueError(f"{wishes.what}: nothing can be measured; {'; '.join(evaluator.notes) or 'see --metrics'}")
     if wishes.neighbours is not None and evaluator.seen is None:
@@ -110,7 +113,7 @@ def _of_run(wishes: Wishes) -> tuple[Scores, Evaluator, str]:
             evaluator,
             lambda num, seed: trained.task.stream(nets, num, seed),
             evaluation.samples,
-            list(range(FRESH_SEED, FRESH_SEED + evaluation.noise_seeds)),
+            final_seeds(evaluation.noise_seeds),
             images=trained.images,
             selection=False,
             weights=weights,

@@ -23,8 +23,7 @@ from gan_lab.core import checkpoint
 from gan_lab.core.hooks import Diverged, Do, Log
 from gan_lab.core.loop import Game, train
 from gan_lab.core.runtime import inference
-from gan_lab.grids import suspects
-from gan_lab.metrics.evaluator import Scores
+from gan_lab.scoring import Scoring
 from gan_lab.signals import Signals
 from gan_lab.tracking import Tracker, pictures
 from gan_lab.tracking.console import Console, last_words, terminal
@@ -34,8 +33,6 @@ from gan_lab.train import Assembly, assemble, describe, resolved, state_bytes
 from gan_lab.warm_start import initialize_from
 
 PICTURE_SEED = 0  # every run's grids show the same latents, so that they can be compared
-SELECTION_SEED = 1
-FINAL_SEED = 2  # and the following ones: a score that may have chosen a checkpoint is not the one that is reported
 Told = Callable[[str], object]
 WORTH_A_LINE = 5_000  # samples whose scoring takes long enough to be told
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -138,8 +135,7 @@ class _Life:
         self.config, self.assembly, self.directory = config, assembly, directory
         self.experiment, self.sweep = experiment, sweep
         self.game, self.trainer = assembly.game, assembly.trainer
-        self.evaluator = assembly.evaluator
-        self.selecting = self.evaluator.selecting(assembly.evaluation.select_by)
+        self.scoring = Scoring(assembly, directory)
         self.trackers: list[Tracker] = [directory]
         self.seconds_before, self.clock = 0.0, time.monotonic()
         self.picture: Path | None = None
@@ -184,7 +180,7 @@ class _Life:
         config = resolved(self.config, experiment=self.experiment, run_dir=str(self.directory.path))
         self.directory.write_config(OmegaConf.to_yaml(OmegaConf.create(config)))
         self.directory.update_summary(
-            status="running", error=None, config_hash=config_hash(config), metrics={}, best=self._best(),
+            status="running", error=None, config_hash=config_hash(config), metrics={}, best=self.scoring.best(),
             **self._counters(),
         )  # fmt: skip
         lines = [f"{self.experiment}: {self.directory.path}", *describe(self.config, self.assembly)]
@@ -209,23 +205,18 @@ class _Life:
                 group=settings.group or self.sweep or self.experiment,
                 job_type="sweep" if self.sweep else "train",
                 tags=(*settings.tags, self.experiment),
-                best={
-                    f"selection/{name}": "min" if metric.better == "lower" else "max"
-                    for name, metric in self.evaluator.names.items()
-                    if metric.better
-                },
+                best=self.scoring.directions,
             )
             self.trackers.append(self.wandb)
             lines.append(f"W&B {mode}{f': {why}' if why else ''}")
             self.directory.update_summary(wandb=self.wandb.link)
         self.console = Console(self.trainer.images, self.game.images, lines)
-        self.evaluator.tell = self.console.say
+        self.assembly.evaluator.tell = self.console.say
         self.trackers.append(self.console)
 
     def _add_hooks(self) -> None:
-        tracking, evaluation = self.assembly.tracking, self.assembly.evaluation
-        every = evaluation.every if self.evaluator.metrics else 0
-        periods = (tracking.samples_every, every, self.trainer.checkpoint_every)
+        tracking = self.assembly.tracking
+        periods = (tracking.samples_every, self.scoring.every, self.trainer.checkpoint_every)
         self.log = Log(tracking.log_every, self._record, also=periods)
         self.game.add(self.log)
         actions = (self._look, self._select, self._save)
@@ -242,7 +233,7 @@ class _Life:
         self._save(self.game)
         if finished:
             self._look(self.game)
-            self.directory.update_summary(metrics=self._score())
+            self._score()
 
     def _counters(self) -> dict[str, Any]:
         return {"images": self.game.images, "step": self.game.step, "seconds": round(self._seconds(), 3)}
@@ -287,55 +278,27 @@ class _Life:
         for tracker in self.trackers:
             tracker.picture(self.picture, game.images)
 
-    def _measure(self, num: int, seeds: list[int], *, selection: bool) -> Scores:
-        with inference(self.assembly.sampled_nets, self.assembly.evaluation.batch_norm) as nets:
-            return self.evaluator(
-                lambda num, seed: self.game.task.stream(nets, num, seed),
-                num,
-                seeds,
-                images=self.game.images,
-                selection=selection,
-                weights=self.assembly.weights,
-                batch_norm=self.assembly.evaluation.batch_norm,
-            )
-
     def _select(self, game: Game) -> None:
-        """Score what there is, and keep it if it is the best so far. It may be chosen for this: it is no result."""
-        scores = self._measure(self.assembly.evaluation.selection_samples, [SELECTION_SEED], selection=True)
-        record = self._counters() | {f"selection/{name}": entry["value"] for name, entry in scores.items()}
+        """Score what there is, and keep it if it is the best so far."""
+        record = self._counters() | self.scoring.while_training()
         for tracker in self.trackers:
             tracker.record(record)
-        self.directory.update_summary(best=self._best())
-        if (self.directory.summary["best"] or {}).get("images") == game.images:
+        best = self.scoring.best()
+        self.directory.update_summary(best=best)
+        if best and best["images"] == game.images:
             self._save(game)
 
-    def _best(self) -> dict[str, Any] | None:
-        """The best of the scores that were seen while training, the newest of equal ones."""
-        if self.selecting is None:
-            return None
-        name, lower = self.selecting
-        records = [record for record in self.directory.read_metrics() if record.get(f"selection/{name}") is not None]
-        if not records:
-            return None
-        sign = -1 if lower else 1
-        best = max(records, key=lambda record: (sign * record[f"selection/{name}"], record["images"]))
-        return {"images": best["images"], "metric": name, "value": best[f"selection/{name}"], "selection": True}
-
-    def _score(self) -> Scores:
-        """The scores that are reported: of the last weights, with fresh noise."""
-        if not self.evaluator.metrics:
-            return {}
-        evaluation = self.assembly.evaluation
-        if evaluation.samples >= WORTH_A_LINE:
-            self.console.say(f"  scoring {evaluation.samples:,} samples with {evaluation.noise_seeds} noise seeds")
-        seeds = list(range(FINAL_SEED, FINAL_SEED + evaluation.noise_seeds))
-        scores = self._measure(evaluation.samples, seeds, selection=False)
-        if (seen := self.evaluator.seen) is not None:
+    def _score(self) -> None:
+        if self.assembly.evaluator.metrics and self.assembly.evaluation.samples >= WORTH_A_LINE:
+            seeds = self.assembly.evaluation.noise_seeds
+            self.console.say(f"  scoring {self.assembly.evaluation.samples:,} samples of {seeds} noise seeds")
+        scores, picture = self.scoring.at_the_end()
+        if picture is not None:
             path = self.directory.samples / "neighbours.png"
-            pictures.save_image(suspects(seen), path)
+            pictures.save_image(picture, path)
             for tracker in self.trackers:
                 tracker.picture(path, self.game.images, "neighbours")
-        return scores
+        self.directory.update_summary(metrics=scores)
 
     # -- end ---------------------------------------------------------------------------------------------------------
 

@@ -197,6 +197,7 @@ WRONG = [
     (["{run}", "--dataset", "mnist5k"], "is a run and knows its data"),
     (["{run}", "--metrics", "fdd"], "Did you mean fd"),
     (["{run}", "--metrics", "kd", "--samples", "300"], "kd takes 2,000 samples at least"),
+    (["{npz}", "--dataset", "mnist5k", "--metrics", "class_accuracy"], "nobody asked for classes"),
     (["{run}", "--samples", "0"], "--samples 0: it must be at least 1"),
     (["{run}", "--checkpoint", "7"], "has newest, best, 320"),
     (["{run}", "--checkpoint", "newst"], "has newest, best, 320"),

@@ -26,6 +26,7 @@ class Metric:
     needs: frozenset[str] = frozenset()  # of class_logits, classes (of the data set) and a split "test"
     split: str | None = None  # the split that it compares with
     over_noise: bool = False  # measured with every noise seed, or with the first one alone
+    absent: str = ""  # why it returns None, if it does
     headline: bool = False  # shown in tables and at a run's end; the others are in summary.json and W&B
 
     def minimum(self, dimensions: int) -> int:

@@ -46,6 +46,7 @@ class Evaluator:
             self.device = torch.device("cpu")
         self.tell: Callable[[str], object] = lambda line: None
         self.notes: list[str] = []
+        self.absent: dict[str, str] = {}  # measures that the last samples could not be given, and why
         self.dimensions, self.num_classes = 0, 0  # of the extractor
         self._reference: Reference | None = None
         self.seen: Evidence | None = None  # the pictures that were measured last, with their features
@@ -182,7 +183,7 @@ class Evaluator:
         """
         about = {"samples": num, **provenance, "versions": versions()}
         found: dict[str, list[Mapping[str, Any]]] = {}
-        self.seen = None
+        self.seen, self.absent = None, {}
         for i, seed in enumerate(seeds):
             chosen = {
                 word: metric
@@ -202,7 +203,9 @@ class Evaluator:
                 self.seen = seen
             for word, metric in chosen.items():
                 value = metric(seen)
-                if value is not None:
+                if value is None:
+                    self.absent[word] = metric.absent
+                else:
                     entry = value if isinstance(value, Mapping) else {"value": value}
                     found.setdefault(word, []).append(entry)
         return {

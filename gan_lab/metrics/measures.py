@@ -62,6 +62,7 @@ class KernelDistance(Metric):
 
     word, bare, better, split = "kd", "kid", "lower", "train"
     over_noise = True
+    absent = f"the data have fewer than {2 * BLOCK:,} pictures"
 
     def minimum(self, dimensions: int) -> int:
         return 2 * BLOCK
@@ -165,6 +166,7 @@ class ClassAccuracy(Metric):
     """The share of samples that are classified as what the generator was asked for; None where it does not listen."""
 
     word, better, headline = "class_accuracy", "higher", True
+    absent = "nobody asked for classes, or the generator is not told them"
     needs = frozenset({"class_logits", "classes"})
 
     def __call__(self, seen: Evidence) -> float | None:

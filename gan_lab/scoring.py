@@ -1,0 +1,80 @@
+"""When a run is scored: while it trains, to select a checkpoint, and at its end, with fresh noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gan_lab.core.runtime import inference
+from gan_lab.grids import suspects
+from gan_lab.metrics.evaluator import Scores
+from gan_lab.tracking.run_directory import RunDirectory
+from gan_lab.train import Assembly
+
+SELECTION_SEED = 1
+FINAL_SEED = 2  # and the following ones: a score that may have chosen a checkpoint is not the one that is reported
+PREFIX = "selection/"  # of the names of scores that may have chosen a checkpoint
+
+
+def final_seeds(count: int) -> list[int]:
+    return list(range(FINAL_SEED, FINAL_SEED + count))
+
+
+class Scoring:
+    """A run's scores, and which of its checkpoints is the best by those seen while it trains."""
+
+    def __init__(self, assembly: Assembly, directory: RunDirectory) -> None:
+        self.assembly, self.directory, self.evaluator = assembly, directory, assembly.evaluator
+        self.selecting = self.evaluator.selecting(assembly.evaluation.select_by)
+
+    @property
+    def every(self) -> int:
+        """Images between two scores while training."""
+        return self.assembly.evaluation.every if self.evaluator.metrics else 0
+
+    @property
+    def directions(self) -> dict[str, str]:
+        """Which way is better, by the names of the scores while training: min or max."""
+        better = {name: metric.better for name, metric in self.evaluator.names.items() if metric.better}
+        return {PREFIX + name: "min" if which == "lower" else "max" for name, which in better.items()}
+
+    def while_training(self) -> dict[str, Any]:
+        """Scores for selection, by name. They may choose a checkpoint, so they are no result."""
+        scores = self._measure(self.assembly.evaluation.selection_samples, [SELECTION_SEED], selection=True)
+        return {PREFIX + name: entry["value"] for name, entry in scores.items()}
+
+    def best(self) -> dict[str, Any] | None:
+        """The best of the scores that were recorded while training, the newest of equal ones."""
+        if self.selecting is None:
+            return None
+        name, lower = self.selecting
+        records = [record for record in self.directory.read_metrics() if record.get(PREFIX + name) is not None]
+        if not records:
+            return None
+        sign = -1 if lower else 1
+        best = max(records, key=lambda record: (sign * record[PREFIX + name], record["images"]))
+        return {"images": best["images"], "metric": name, "value": best[PREFIX + name], "selection": True}
+
+    def at_the_end(self) -> tuple[Scores, np.ndarray | None]:
+        """The scores that are reported, of the last weights, and a picture of the samples most like the data."""
+        if not self.evaluator.metrics:
+            return {}, None
+        evaluation = self.assembly.evaluation
+        scores = self._measure(evaluation.samples, final_seeds(evaluation.noise_seeds), selection=False)
+        seen = self.evaluator.seen
+        return scores, None if seen is None else suspects(seen)
+
+    def _measure(self, num: int, seeds: Sequence[int], *, selection: bool) -> Scores:
+        assembly, task = self.assembly, self.assembly.game.task
+        with inference(assembly.sampled_nets, assembly.evaluation.batch_norm) as nets:
+            return self.evaluator(
+                lambda num, seed: task.stream(nets, num, seed),
+                num,
+                seeds,
+                images=assembly.game.images,
+                selection=selection,
+                weights=assembly.weights,
+                batch_norm=assembly.evaluation.batch_norm,
+            )
