@@ -70,12 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("GAN_LAB_DEBUG"):
             raise
         return _refuse(str(error))
+    except BrokenPipeError:
+        return 0
     except OSError as error:
         return _refuse(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        return 0
 
 
 def _refuse(message: str) -> int:

@@ -75,6 +75,8 @@ def _check(wishes: Wishes) -> None:
     for option, file in (("--json", wishes.json), ("--neighbours", wishes.neighbours)):
         if file is not None and not file.parent.is_dir():
             raise ValueError(f"{option} {file}: there is no folder {file.parent}")
+        if file is not None and (file.parent / "config.yaml").is_file():
+            raise ValueError(f"{option} {file}: {file.parent} is a run, and stays as it is; write elsewhere")
     if wishes.neighbours is not None and wishes.neighbours.suffix != ".png":
         raise ValueError(f"--neighbours {wishes.neighbours}: give a .png")
     for name, value in (("--samples", wishes.samples), ("--noise-seeds", wishes.noise_seeds)):
@@ -133,7 +135,13 @@ def _changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
                 f"{word}: to a run, evaluate takes feature_extractor=..., feature_extractor.* and dataset.*"
             )
     if for_extractor:
-        config.feature_extractor = _composed(for_extractor).feature_extractor
+        if any(word.startswith("feature_extractor=") for word in for_extractor):
+            config.feature_extractor = _composed(for_extractor).feature_extractor
+        else:  # the run's own, changed
+            changed = _composed([f"feature_extractor={config.feature_extractor.name}", *for_extractor])
+            for word in for_extractor:
+                key = word.partition("=")[0].removeprefix("feature_extractor.")
+                config.feature_extractor[key] = changed.feature_extractor[key]
     try:
         changes = OmegaConf.from_dotlist([word for word in overrides if word.startswith("dataset.")])
         return DictConfig(OmegaConf.merge(config, changes))
@@ -163,6 +171,8 @@ def _of_pictures(wishes: Wishes) -> tuple[Scores, Evaluator, str]:
     images = read_exactly(wishes.what, force=wishes.force)
     config = _for_pictures(wishes, images)
     dataset = data_set(config)
+    if len(dataset.sample_shape) != 3:
+        raise ValueError(f"--dataset {wishes.dataset} has points; {wishes.what} holds pictures")
     images = _with_channels(images, dataset.sample_shape[0], wishes)
     if tuple(images.shape[1:3]) != tuple(dataset.sample_shape[1:]):
         size, wanted = " x ".join(map(str, images.shape[1:3])), " x ".join(map(str, dataset.sample_shape[1:]))

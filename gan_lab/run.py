@@ -62,11 +62,13 @@ def _check(directory: RunDirectory, assembly: Assembly, config: DictConfig) -> N
     if config.init_from is not None and not directory.summary.get("images"):  # what goes on has its own weights
         initialize_from(assembly, config.init_from)
     parent = next(p for p in (directory.path, *directory.path.absolute().parents) if p.exists())
-    needed, free = (assembly.trainer.keep_checkpoints + 1) * state_bytes(assembly), shutil.disk_usage(parent).free
+    selects = bool(assembly.evaluation.every and assembly.evaluator.metrics)
+    kept = assembly.trainer.keep_checkpoints + selects  # the best is kept, too
+    needed, free = (kept + 1) * state_bytes(assembly), shutil.disk_usage(parent).free
     if free < needed:
         raise ValueError(
-            f"run_dir={directory.path}: its disk has {free / 1e6:,.1f} MB free, and "
-            f"{assembly.trainer.keep_checkpoints} checkpoints and one being written take {needed / 1e6:,.1f} MB"
+            f"run_dir={directory.path}: its disk has {free / 1e6:,.1f} MB free, and {kept} checkpoints and one being "
+            f"written take {needed / 1e6:,.1f} MB"
         )
 
 

@@ -27,7 +27,7 @@ class Scoring:
 
     def __init__(self, assembly: Assembly, directory: RunDirectory) -> None:
         self.assembly, self.directory, self.evaluator = assembly, directory, assembly.evaluator
-        self.selecting = self.evaluator.selecting(assembly.evaluation.select_by)
+        self.selecting = self.evaluator.selecting(assembly.evaluation.select_by, assembly.evaluation.selection_samples)
 
     @property
     def every(self) -> int:

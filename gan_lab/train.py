@@ -146,6 +146,7 @@ def assemble(config: DictConfig) -> Assembly:
         correct_for_lazy_phases(optimizers, phases)
     schedules = build_schedules(config, trainer.images)
     data = _store(dataset)  # last: what does not fit together is found before a large folder is decoded
+    evaluator.load()
     game = Game(
         task,
         phases,
@@ -186,19 +187,23 @@ def build_evaluator(
     extractor, why = None, None
     values = supplied_values(tuple(dataset.sample_shape), dataset.num_classes) | {"dataset": dataset}
     if evaluation.metrics != []:
+        cls, arguments = registry.feature_extractors.arguments(config.feature_extractor)
+        defaults = {name: default for name, _, default in registry.parameters(cls)}
         with torch.random.fork_rng(devices=[]):  # weights are initialized before they are loaded
             try:
                 extractor = registry.feature_extractors.build(config.feature_extractor, **values)
+                extractor.settings = {name: value for name, value in arguments.items() if value != defaults[name]}
             except NotAtHand as error:
                 why = str(error)
     evaluator = Evaluator(
         dataset, lambda: _store(dataset), extractor, evaluation.metrics, why_none=why, device=device
     )  # fmt: skip
     evaluator.check_number(evaluation.samples, evaluation.metrics, "evaluation.samples")
+    number = evaluation.selection_samples
     if selecting and evaluation.every:
-        number = evaluation.selection_samples
         evaluator.check_number(number, evaluation.metrics, "evaluation.selection_samples")
-        evaluator.selecting(evaluation.select_by)
+    if selecting:
+        evaluator.selecting(evaluation.select_by, number)
     return evaluator
 
 

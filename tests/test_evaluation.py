@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 
 from gan_lab.cli import main
 from gan_lab.core import checkpoint
+from gan_lab.evaluation import _changed
 from gan_lab.tracking.run_directory import RunDirectory
 from tests import toy_data
 from tests.core.toys import equal
@@ -158,6 +160,16 @@ def test_pictures_of_another_generator_get_the_scores_of_the_run_that_made_them(
         assert "class_accuracy/mnist5k-03da3a14" not in scores, "nobody said what they should be"
 
 
+def test_a_runs_own_extractor_may_be_changed_in_one_setting() -> None:
+    config = OmegaConf.create(
+        {"feature_extractor": {"name": "inception-v3-compat", "weights": "old.pth", "layer": 192}}
+    )
+    changed = _changed(config, ["feature_extractor.weights=new.pth"]).feature_extractor
+    assert changed == {"name": "inception-v3-compat", "weights": "new.pth", "layer": 192}
+    replaced = _changed(config, ["feature_extractor=mnist5k"]).feature_extractor
+    assert replaced == {"name": "mnist5k"}
+
+
 def test_grey_pictures_may_be_saved_in_colour(folder: Path, tmp_path: Path) -> None:
     images = np.zeros((120, 32, 32, 1), dtype=np.uint8)
     images[:, 8:24, 8:24] = np.arange(120)[:, None, None, None]
@@ -221,6 +233,10 @@ WRONG = [
     (["{colour}", "--dataset", "mnist5k"], "holds colour pictures; dataset=mnist5k is grey"),
     (["{floats}", "--dataset", "mnist5k"], "wanted is uint8"),
     (["{nan}", "--dataset", "mnist5k"], "images are float32"),
+    (["{cut}", "--dataset", "mnist5k"], "is no .npz with the key images"),
+    (["{npz}", "--dataset", "mixture"], "--dataset mixture has points"),
+    (["{deep}", "--dataset", "mnist5k"], "16 bits"),
+    (["{run}", "--neighbours", "{run}/near.png"], "is a run, and stays as it is"),
     (["{text}", "--dataset", "mnist5k"], "is no .npz with the key images"),
     (["{empty}", "--dataset", "mnist5k"], "holds no pictures"),
     (["{jpeg}", "--dataset", "mnist5k"], "lossy files change every distance; save PNGs, or insist with --force"),
@@ -239,6 +255,10 @@ def things(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     np.savez(place / "floats.npz", images=grey / 255)
     np.savez(place / "nan.npz", images=np.full((20, 32, 32, 1), np.nan, dtype=np.float32))
     (place / "text.npz").write_text("text")
+    (place / "cut.npz").write_bytes((place / "npz.npz").read_bytes()[:3000])
+    (place / "deep").mkdir()
+    deep = np.random.default_rng(0).integers(0, 65536, (32, 32), dtype=np.uint16)
+    Image.fromarray(deep).save(place / "deep/a.png")
     for name in ("empty", "jpeg", "sizes", "broken", "clear"):
         (place / name).mkdir()
     Image.fromarray(grey[0, ..., 0]).save(place / "jpeg/a.jpg")
@@ -284,6 +304,7 @@ def test_a_run_that_makes_nothing_finite_is_refused(folder: Path, tmp_path: Path
         (["evaluation.metrics=[kd]", "evaluation.samples=256"], "evaluation.samples=256: kd takes 2,000"),
         (["evaluation.metrics=[fd]", "evaluation.selection_samples=9"], "evaluation.selection_samples=9: fd takes 65"),
         (["evaluation.select_by=memorization"], "neither better nor worse"),
+        (["evaluation.select_by=fdd", "evaluation.every=0"], "Did you mean fd"),
         (["evaluation.metrics=[fid]"], "belongs to feature_extractor=inception-v3-compat"),
         (["evaluation.metrics=[fd]", "feature_extractor=none"], "fd cannot be measured: feature_extractor=none"),
         (["feature_extractor=fashion_mnist", "dataset.image_size=24"], "square grey pictures of 28 px or more"),

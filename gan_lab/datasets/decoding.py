@@ -118,7 +118,7 @@ def _read_npz(path: Path) -> Tensor:
     try:
         with np.load(path, allow_pickle=False) as content:
             images = content["images"]
-    except (OSError, ValueError, KeyError, EOFError, AttributeError) as error:
+    except Exception as error:  # numpy and zipfile raise whatever they like
         why = " ".join(str(error).split())
         raise ValueError(f"{path} is no .npz with the key images, as gan-lab sample writes it ({why})") from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
@@ -134,6 +134,8 @@ def _read_picture(file: Path) -> np.ndarray:
 
     try:
         with Image.open(file) as image:
+            if any("16" in str(part) for part in image.tile):  # PIL would cut colours down to 8 bits
+                raise ValueError("it has 16 bits a colour, not 8")
             image.load()
             mode = image.mode
             if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:

@@ -55,6 +55,11 @@ class ImageFolder:
             self.test = ImageFolder(
                 path=test_path, image_size=image_size, image_channels=image_channels, class_folders=class_folders
             )
+            here, there = self.path.resolve(), self.test.path.resolve()
+            if here == there or here in there.parents or there in here.parents:
+                raise ValueError(
+                    f"dataset.test_path={test_path} and dataset.path={path} share pictures; move them apart"
+                )
             if self.test.class_names != self.class_names:
                 raise ValueError(f"dataset.test_path={test_path} has not the sub-folders of dataset.path={path}")
         self.splits = ("train", "test") if self.test else ("train",)

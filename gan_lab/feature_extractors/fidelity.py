@@ -31,6 +31,7 @@ class FidelityExtractor(nn.Module):
     """
 
     resize: str
+    settings_in_name = ("model", "layer")
 
     def __init__(self, kind: str, name: str, layers: list[str], sample_shape: tuple[int, ...], weights: str | None):
         super().__init__()

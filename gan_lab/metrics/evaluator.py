@@ -14,13 +14,29 @@ from gan_lab import __version__
 from gan_lab.datasets.store import Store, unscale
 from gan_lab.metrics.base import Metric, OfSamples
 from gan_lab.metrics.evidence import Evidence, Reference
-from gan_lab.metrics.reference import BATCH, check, extract, has_test, identity, reference, weights_hash
+from gan_lab.metrics.reference import (
+    BATCH,
+    changed_settings,
+    check,
+    extract,
+    has_test,
+    identity,
+    reference,
+    weights_hash,
+)
 from gan_lab.registry import metrics, unknown
 
 # Samples in [-1, 1], float [n, C, H, W] or points [n, 2], and the classes [n] they were asked for, where that matters.
 Samples = Iterator[tuple[Tensor, Tensor | None]]
 Draw = Callable[[int, int], Samples]  # of a number and a noise seed
 Scores = dict[str, dict[str, Any]]  # {name: {"value": number, provenance...}}
+
+
+FEWEST = 10  # pictures of a split: each must have more neighbours than the measures ask for
+
+
+class NotFinite(ValueError):
+    """A generator that has diverged."""
 
 
 class Evaluator:
@@ -48,6 +64,7 @@ class Evaluator:
         self.notes: list[str] = []
         self.absent: dict[str, str] = {}  # measures that the last samples could not be given, and why
         self.dimensions, self.num_classes = 0, 0  # of the extractor
+        self._splits: tuple[Store, Store | None] | None = None
         self._reference: Reference | None = None
         self.seen: Evidence | None = None  # the pictures that were measured last, with their features
         self.identity = ""
@@ -126,39 +143,60 @@ class Evaluator:
         """The measures by the names of their numbers."""
         return {metric.name(self.identity): metric for metric in self.metrics.values()}
 
-    def selecting(self, word: str | None) -> tuple[str, bool] | None:
-        """The number by which checkpoints are chosen, the first one unless named, and whether less of it is better.
+    def selecting(self, word: str | None, samples: int) -> tuple[str, bool] | None:
+        """The number by which checkpoints are chosen, and whether less of it is better.
 
-        Raises ValueError for one that is not measured, or that says nothing about better and worse.
+        It is the first one that so many samples suffice for, unless named. Raises ValueError for one that is not
+        measured, that takes more samples, or that says nothing about better and worse.
         """
         if word is not None and word not in self.metrics:
             raise unknown("evaluation.select_by", word, self.metrics)
         directed = {word: metric for word, metric in self.metrics.items() if metric.better}
         if word is not None and word not in directed:
             raise ValueError(f"evaluation.select_by={word}: more of it is neither better nor worse")
-        metric = directed[word] if word else next(iter(directed.values()), None)
+        enough = {word: metric for word, metric in directed.items() if metric.minimum(self.dimensions) <= samples}
+        if word is not None and word not in enough:
+            least = directed[word].minimum(self.dimensions)
+            raise ValueError(f"evaluation.select_by={word} takes evaluation.selection_samples={least} at least")
+        metric = enough[word] if word else next(iter(enough.values()), None)
         return (metric.name(self.identity), metric.better == "lower") if metric else None
 
     # -- measuring -------------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """The data's splits, before anything else: what is wrong with them is found then, and not at the first score.
+
+        Raises ValueError where they cannot be had, or are too few to compare with.
+        """
+        if self.extractor is None or self._splits is not None:
+            return
+        train, test = self.data(), self.dataset.load("test") if has_test(self.dataset) else None
+        for split, store in (("train", train), ("test", test)):
+            if store is not None and len(store) < FEWEST:
+                raise ValueError(
+                    f"split {split} has {len(store)} pictures; scores compare with {FEWEST} at least: "
+                    "evaluation.metrics=[] goes without"
+                )
+        self._splits = train, test
 
     @property
     def reference(self) -> Reference:
         """What samples are compared with, in `tell`'s hearing: the first time may take minutes."""
         assert self.extractor is not None
         if self._reference is None:
-            self._reference = reference(
-                self.dataset, self.data(), self.extractor, self.device, self.tell, with_test=has_test(self.dataset)
-            )
+            self.load()
+            assert self._splits is not None
+            self._reference = reference(*self._splits, self.extractor, self.device, self.tell)
         return self._reference
 
     def look(self, samples: Samples) -> Evidence:
-        """All that there is to see in samples, in one pass. Raises ValueError where they are not finite."""
+        """All that there is to see in samples, in one pass. Raises NotFinite for pictures that are not."""
         raw, asked, features, logits = [], [], [], []
         for batch, label in rebatched(samples):
             pictures = batch
             if batch.dim() == 4:
                 if not torch.isfinite(batch).all():
-                    raise ValueError("some samples are not finite")
+                    raise NotFinite("some samples are not finite")
                 pictures = unscale(batch)
             raw.append(pictures)
             if label is not None:
@@ -194,7 +232,7 @@ class Evaluator:
                 break
             try:
                 seen = self.look(draw(num, seed))
-            except ValueError as error:
+            except NotFinite as error:
                 return {
                     metric.name(self.identity): {"value": None, "why": str(error)} | self._about(metric, about, seeds)
                     for metric in chosen.values()
@@ -223,6 +261,7 @@ class Evaluator:
         known |= {
             "extractor": extractor.name,
             "extractor_weights": weights_hash(extractor),
+            "extractor_settings": changed_settings(extractor),
             "layer": getattr(extractor, "layer", None),
             "resize": extractor.resize,
             "quantization": "uint8",
@@ -260,9 +299,15 @@ def _joined(chunks: list[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor 
 
 
 def _folded(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One entry of several noise seeds' entries: means of what differs, and the values' standard deviation."""
+    """One entry of several noise seeds' entries: means of the numbers, and the values' standard deviation.
+
+    A standard error is then the mean of each seed's own.
+    """
     if len(entries) == 1:
         return dict(entries[0])
-    folded: dict[str, Any] = {name: sum(entry[name] for entry in entries) / len(entries) for name in entries[0]}
+    folded = dict(entries[0])
+    for name, first in entries[0].items():
+        if isinstance(first, (int, float)):
+            folded[name] = sum(entry[name] for entry in entries) / len(entries)
     values = torch.tensor([entry["value"] for entry in entries]).double()
     return folded | {"values": values.tolist(), "deviation_over_noise": float(values.std())}

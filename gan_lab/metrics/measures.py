@@ -24,10 +24,9 @@ class FrechetDistance(Metric):
         return dimensions + 1  # below that the covariance is singular
 
     def __call__(self, seen: Evidence) -> Mapping[str, Any]:
-        floor = seen.reference.floor  # between the splits of the data
-        return {"value": frechet_distance(seen.statistics, seen.reference.train.statistics)} | (
-            {} if floor is None else {"floor": floor}
-        )
+        test, floor = seen.reference.test, seen.reference.floor
+        value = {"value": frechet_distance(seen.statistics, seen.reference.train.statistics)}
+        return value if test is None or floor is None else value | {"floor": floor, "floor_samples": len(test)}
 
 
 @metrics.register("fd_test")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,8 +21,18 @@ Told = Callable[[str], object]
 
 
 def identity(extractor: nn.Module) -> str:
-    """`<name>-<8 hex digits of its weights>`."""
-    return f"{extractor.name}-{weights_hash(extractor)[:8]}"
+    """`<name>-<8 hex digits of its weights>`; of settings, too, that differ from the defaults and that no name tells."""
+    digest, settings = weights_hash(extractor), changed_settings(extractor)
+    if settings:
+        digest = hashlib.sha256(json.dumps([digest, settings], sort_keys=True, default=str).encode()).hexdigest()
+    return f"{extractor.name}-{digest[:8]}"
+
+
+def changed_settings(extractor: nn.Module) -> dict[str, Any]:
+    """Settings that may change what it sees though its weights are the same."""
+    settings: dict[str, Any] = getattr(extractor, "settings", {})
+    named = ("weights", *getattr(extractor, "settings_in_name", ()))
+    return {name: value for name, value in settings.items() if name not in named}
 
 
 def weights_hash(extractor: nn.Module) -> str:
@@ -68,13 +79,11 @@ def extract(extractor: nn.Module, pictures: Tensor) -> Features:
     return Features(seen.features.float().cpu(), None if logits is None else logits.float().cpu())
 
 
-def reference(
-    dataset: Any, train: Store, extractor: nn.Module, device: torch.device, tell: Told, *, with_test: bool
-) -> Reference:
+def reference(train: Store, test: Store | None, extractor: nn.Module, device: torch.device, tell: Told) -> Reference:
     """The data as the extractor sees them. Distances are computed on the device where it knows double precision."""
     known = _known(train, extractor, "train", tell)
-    test = _known(dataset.load("test"), extractor, "test", tell) if with_test else None
-    return Reference(known, test, device if device.type == "cuda" else torch.device("cpu"))
+    held_out = None if test is None else _known(test, extractor, "test", tell)
+    return Reference(known, held_out, device if device.type == "cuda" else torch.device("cpu"))
 
 
 def has_test(dataset: Any) -> bool:
@@ -83,7 +92,7 @@ def has_test(dataset: Any) -> bool:
 
 def _known(store: Store, extractor: nn.Module, split: str, tell: Told) -> Known:
     pictures = store.columns["sample"]
-    about = (weights_hash(extractor), extractor.name, getattr(extractor, "layer", None), extractor.resize)
+    about = (identity(extractor), weights_hash(extractor), getattr(extractor, "layer", None), extractor.resize)
     key = content_key(store.digest, *about, 1)
 
     def rows(_: dict[str, str]) -> Rows:

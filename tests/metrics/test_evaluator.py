@@ -18,6 +18,7 @@ from gan_lab.datasets.fashion_mnist import DEBIAN
 from gan_lab.datasets.store import Store, scale
 from gan_lab.metrics.base import is_headline, short_names
 from gan_lab.metrics.evaluator import Draw, Evaluator, Samples
+from gan_lab.metrics.reference import identity
 from tests.fidelity import Pictures, register
 from tests.toy_data import ToyPictures
 
@@ -54,6 +55,7 @@ def test_every_measure_of_real_digits_is_what_it_must_be(digits: tuple[Any, Eval
     found = {name.split("/")[0] + "/" + name.split("/")[-1]: entry for name, entry in scores.items()}
     value = {name: entry["value"] for name, entry in found.items()}
     assert value["fd/train"] == pytest.approx(found["fd/train"]["floor"], rel=1e-4)
+    assert found["fd/train"]["floor_samples"] == 1_000
     assert abs(value["fd/test"]) < 1e-3
     assert value["memorization/train"] == pytest.approx(0.5)
     assert found["memorization/train"]["copies"] == pytest.approx(0.01, abs=0.002)
@@ -226,12 +228,15 @@ def test_too_few_samples_are_refused_where_asked_for_and_noted_elsewhere(digits:
 
 def test_what_selects_a_checkpoint_is_the_first_measure_unless_named(digits: tuple[Any, Evaluator]) -> None:
     _, evaluator = digits
-    assert evaluator.selecting(None) == ("fd/mnist5k-03da3a14/train", True)
-    assert evaluator.selecting("coverage") == ("coverage/mnist5k-03da3a14/train", False)
+    assert evaluator.selecting(None, 5_000) == ("fd/mnist5k-03da3a14/train", True)
+    assert evaluator.selecting("coverage", 5_000) == ("coverage/mnist5k-03da3a14/train", False)
     with pytest.raises(ValueError, match="memorization: more of it is neither better nor worse"):
-        evaluator.selecting("memorization")
+        evaluator.selecting("memorization", 5_000)
+    assert evaluator.selecting(None, 50) == ("class_histogram/mnist5k-03da3a14/train", True), "the distances take more"
+    with pytest.raises(ValueError, match=r"select_by=kd takes evaluation\.selection_samples=2000"):
+        evaluator.selecting("kd", 1_000)
     with pytest.raises(ValueError, match="Did you mean coverage"):
-        evaluator.selecting("covrage")
+        evaluator.selecting("covrage", 5_000)
 
 
 def test_the_reserved_words_are_those_of_the_published_inception() -> None:
@@ -290,10 +295,40 @@ def test_the_reference_is_looked_at_once_and_again_when_data_weights_or_layer_ch
     assert looked(lambda net: net.weight.data.mul_(2))[0] == 96
     assert looked(lambda net: setattr(net, "layer", "other"))[0] == 96
     assert looked(lambda net: setattr(net, "resize", "other"))[0] == 96
+    assert looked(lambda net: setattr(net, "settings", {"gain": 2.0}))[0] == 96
     columns = ToyPictures(image_size=8).load().columns
     columns["sample"][0, 0, 0, 0] ^= 1
     assert looked(data=Store(columns))[0] == 96
     assert looked()[0] == 0
+
+
+def test_settings_are_part_of_the_name_unless_they_are_so_already_or_say_where_the_weights_lie() -> None:
+    plain, strong = Mean(), Mean()
+    strong.settings = {"gain": 2.0}  # type: ignore[assignment]
+    assert identity(plain) != identity(strong)
+    strong.settings = {"weights": "elsewhere.pt"}  # type: ignore[assignment]
+    assert identity(plain) == identity(strong)
+    strong.settings, strong.settings_in_name = {"layer": 64}, ("layer",)  # type: ignore[assignment]
+    assert identity(plain) == identity(strong)
+
+
+def test_a_split_of_too_few_pictures_is_refused_at_once() -> None:
+    toys = ToyPictures(image_size=8, num=7)
+    with pytest.raises(ValueError, match="split train has 7 pictures; scores compare with 10 at least"):
+        Evaluator(toys, toys.load, Mean(), None).load()
+    Evaluator(toys, toys.load, None, None).load()
+
+
+def test_a_failure_of_a_part_is_not_taken_for_samples_that_are_not_finite() -> None:
+    toys, net = ToyPictures(image_size=8), Mean()
+    evaluator = Evaluator(toys, toys.load, net, ["fd"])
+
+    def broken(pictures: Tensor) -> Tensor:
+        raise ValueError("broken")
+
+    net.forward = broken  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="broken"):
+        evaluator(drawn(toys.load().columns["sample"]), 90, [0])
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
