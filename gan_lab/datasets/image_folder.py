@@ -57,9 +57,7 @@ class ImageFolder:
             )
             here, there = self.path.resolve(), self.test.path.resolve()
             if here == there or here in there.parents or there in here.parents:
-                raise ValueError(
-                    f"dataset.test_path={test_path} and dataset.path={path} share pictures; move them apart"
-                )
+                raise ValueError(f"dataset.test_path={test_path} and dataset.path={path} share pictures")
             if self.test.class_names != self.class_names:
                 raise ValueError(f"dataset.test_path={test_path} has not the sub-folders of dataset.path={path}")
         self.splits = ("train", "test") if self.test else ("train",)

@@ -44,7 +44,7 @@ class Reference:
 
     @cached_property
     def floor(self) -> float | None:
-        """The Frechet distance between the splits: what unseen pictures reach. With few of those it is biased upwards."""
+        """The Frechet distance between the splits: what unseen pictures reach, biased upwards by few of them."""
         return frechet_distance(self.train.statistics, self.test.statistics) if self.test else None
 
     @cached_property

@@ -21,7 +21,7 @@ Told = Callable[[str], object]
 
 
 def identity(extractor: nn.Module) -> str:
-    """`<name>-<8 hex digits of its weights>`; of settings, too, that differ from the defaults and that no name tells."""
+    """`<name>-<8 hex digits of its weights>`, and of settings that differ from the defaults and that no name tells."""
     digest, settings = weights_hash(extractor), changed_settings(extractor)
     if settings:
         digest = hashlib.sha256(json.dumps([digest, settings], sort_keys=True, default=str).encode()).hexdigest()

@@ -294,3 +294,32 @@ def test_a_run_learns_classes_from_a_folder(classes: Path, workdir: Path) -> Non
         "dataset.class_folders=true generator.conditioning=concat discriminator.conditioning=projection"
     )
     assert main(words.split()) == 0
+
+
+# -- held-out pictures -------------------------------------------------------------------------------------------------
+
+
+def test_held_out_pictures_lie_in_a_folder_of_their_own(folder: Path, tmp_path: Path) -> None:
+    png(folder / "a.png", NOISE)
+    assert ImageFolder(path=str(folder)).splits == ("train",)
+    with pytest.raises(ValueError, match=r"held-out pictures: dataset\.test_path"):
+        ImageFolder(path=str(folder)).load("test")
+    (tmp_path / "held_out").mkdir()
+    for name in ("b", "c"):
+        png(tmp_path / f"held_out/{name}.png", NOISE[::-1])
+    dataset = ImageFolder(path=str(folder), image_size=8, test_path=str(tmp_path / "held_out"))
+    assert dataset.splits == ("train", "test")
+    assert (len(dataset.load("train")), len(dataset.load("test"))) == (1, 2)
+    assert dataset.load("train").digest != dataset.load("test").digest
+
+
+@pytest.mark.parametrize("test_path", ["pictures", "pictures/inside", ".", "nowhere", "classes"])
+def test_held_out_pictures_that_are_trained_on_or_of_other_classes_are_refused(
+    test_path: str, folder: Path, tmp_path: Path
+) -> None:
+    for name in ("pictures/inside", "classes/one", "classes/two"):
+        (tmp_path / name).mkdir(parents=True)
+        png(tmp_path / name / "a.png", NOISE)
+    png(folder / "b.png", NOISE)
+    with pytest.raises(ValueError, match=r"dataset\.test_path="):
+        ImageFolder(path=str(folder), test_path=str(tmp_path / test_path))
