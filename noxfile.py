@@ -37,7 +37,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend=BACKEND)
 def tests(session: nox.Session) -> None:
-    """The test suite: two processes of one thread each, under six minutes on two cores."""
+    """The test suite: two processes of one thread each, in minutes on two cores."""
     install(session)
     split = () if session.posargs else ("-n", "2", "--dist", "loadfile")
     session.run("pytest", *split, *session.posargs, env={"OMP_NUM_THREADS": "1"})
