@@ -39,7 +39,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The test suite: two processes of one thread each, in minutes on two cores."""
     install(session)
-    split = () if session.posargs else ("-n", "2", "--dist", "loadfile")
+    split = () if session.posargs else ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
     session.run("pytest", *split, *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 

@@ -9,6 +9,12 @@ import pytest
 import torch
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: two processes that share the files then end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The same surroundings wherever the tests run."""
@@ -16,7 +22,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAN_LAB_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("WANDB_MODE", "disabled")
-        for name in ("GAN_LAB_PLUGINS", "GAN_LAB_DEBUG", "HYDRA_FULL_ERROR"):
+        for name in ("GAN_LAB_PLUGINS", "GAN_LAB_DEBUG", "HYDRA_FULL_ERROR", "COLUMNS"):
             patch.delenv(name, raising=False)
         yield
 

@@ -86,7 +86,7 @@ def test_there_are_exactly_two_set_up_commands() -> None:
 def test_contributing_adds_a_generator_in_one_file(workdir: Path) -> None:
     from gan_lab.cli import main
 
-    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.S)
+    source = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.S)[0]
     Path("linear.py").write_text(textwrap.dedent("   " + source.lstrip()))
     words = ["generator=linear", "generator.latent_dim=8", "dataset=toy_pictures", "trainer.images=64", "run_dir=run"]
     script = f"import tests.toy_data, sys; from gan_lab.cli import main; sys.exit(main({['train', *words]!r}))"
