@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gan_lab.datasets.store import scale
 from gan_lab.metrics.distances import Statistics, frechet_distance, statistics
-from gan_lab.metrics.neighbours import Neighbourhoods, nearest
+from gan_lab.metrics.neighbours import BALL, MANIFOLD, Neighbourhoods, nearest, radii
 
 MOST = 10_000  # samples that are compared with each other pair by pair
 
@@ -41,6 +41,13 @@ class Reference:
     train: Known
     test: Known | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    _radii: dict[int, Tensor] = field(default_factory=dict)
+
+    def radii(self, count: int) -> Tensor:
+        """Of so many training pictures the neighbourhoods' radii, [2, count]: every score needs the same ones."""
+        if count not in self._radii:
+            self._radii[count] = radii(self.train.shuffled(count), (MANIFOLD, BALL), self.device)
+        return self._radii[count]
 
     @cached_property
     def floor(self) -> float | None:
@@ -97,7 +104,10 @@ class Evidence:
     def neighbourhoods(self) -> Neighbourhoods:
         """Samples and training pictures, as many of the one as of the other."""
         count = min(len(self), len(self.reference.train), MOST)
-        return Neighbourhoods(self.reference.train.shuffled(count), self.features[:count], self.reference.device)
+        known = self.reference
+        return Neighbourhoods(
+            known.train.shuffled(count), self.features[:count], known.device, real_radii=known.radii(count)
+        )
 
     @cached_property
     def nearest(self) -> torch.return_types.min:

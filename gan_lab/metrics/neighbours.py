@@ -65,15 +65,18 @@ def radii(features: Tensor, neighbours: tuple[int, ...], device: torch.device | 
 class Neighbourhoods:
     """Real and fake features, [N, D] both, and how often each lies in a neighbourhood of the other's."""
 
-    def __init__(self, real: Tensor, fake: Tensor, device: torch.device | str = "cpu") -> None:
-        self.real, self.fake, self.device = real, fake, device
+    def __init__(
+        self, real: Tensor, fake: Tensor, device: torch.device | str = "cpu", *, real_radii: Tensor | None = None
+    ) -> None:
+        self.real, self.fake, self.device, self.real_radii = real, fake, device, real_radii
 
     @cached_property
     def shares(self) -> dict[str, float]:
         """precision and recall (Kynkaanniemi et al. 2019, arXiv 1904.06991, eq. 1 and 2), density and coverage (Naeem
         et al. 2020, arXiv 2002.09797, eq. 3 and 5), in one pass over the pairs.
         """
-        manifold, ball = radii(self.real, (MANIFOLD, BALL), self.device)
+        known = self.real_radii
+        manifold, ball = radii(self.real, (MANIFOLD, BALL), self.device) if known is None else known
         (reach,) = radii(self.fake, (MANIFOLD,), self.device)
         to_real = Distances(self.real, self.device)
         precise, dense = 0, 0
