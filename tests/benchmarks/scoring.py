@@ -28,7 +28,7 @@ def evaluator(name: str, metrics: list[str] | None) -> tuple[Evaluator, object]:
 
 
 def fidelity(rounds: int) -> Result:
-    """10,000 pictures of Fashion-MNIST with cached features of the data: ours of all 60,000, theirs of 10,000 of them."""
+    """10,000 pictures of Fashion-MNIST, the features of the data cached: ours of all 60,000, theirs of 10,000."""
     registry.load()
     ours, dataset = evaluator("fashion_mnist", SAME)
     everything, _ = evaluator("fashion_mnist", None)
