@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,8 @@ from gan_lab.metrics.reference import BATCH
 from gan_lab.sampling import TrainedRun
 from gan_lab.scoring import final_seeds
 from gan_lab.tracking import pictures
-from gan_lab.tracking.console import terminal
+from gan_lab.tracking.console import terminal, wide_terminal
+from gan_lab.tracking.run_directory import write_atomically
 
 SAID = ("floor", "standard_error", "copies")  # what stands beside a value in the table
 
@@ -65,7 +65,8 @@ def evaluate(wishes: Wishes) -> Scores:
         raise ValueError(f"--neighbours {wishes.neighbours}: without a feature extractor there are none")
     _show(scores, evaluator.notes, about)
     if wishes.json is not None:
-        _write_json(wishes.json, {"what": str(wishes.what), "metrics": scores})
+        content = {"what": str(wishes.what), "metrics": scores}
+        write_atomically(wishes.json, json.dumps(content, indent=1, default=str) + "\n")
     if wishes.neighbours is not None and evaluator.seen is not None:
         pictures.save_image(suspects(evaluator.seen), wishes.neighbours)
     return scores
@@ -82,6 +83,9 @@ def _check(wishes: Wishes) -> None:
     for name, value in (("--samples", wishes.samples), ("--noise-seeds", wishes.noise_seeds)):
         if value is not None and value < 1:
             raise ValueError(f"{name} {value}: it must be at least 1")
+    for word in wishes.overrides:
+        if not word.startswith(("feature_extractor=", "feature_extractor.", "dataset.")):
+            raise ValueError(f"{word}: evaluate takes feature_extractor=..., feature_extractor.* and dataset.*")
     if not wishes.what.exists():
         raise ValueError(f"{wishes.what}: there is neither a run nor a folder of pictures, nor an .npz")
 
@@ -108,8 +112,6 @@ def _of_run(wishes: Wishes) -> tuple[Scores, Evaluator, str]:
         made = " x ".join(map(str, trained.about["sample_shape"]))
         raise ValueError(f"{wishes.what} makes samples of {made}, and these data have other ones")
     evaluator = build_evaluator(config, dataset, evaluation, choose_device(wishes.device), selecting=False)
-    averaged = "hook/EMA" in trained.parts
-    weights = f"ema {config.trainer.ema}" if averaged else "last"
     with inference(trained.nets, evaluation.batch_norm) as nets:
         scores = _measure(
             evaluator,
@@ -118,10 +120,10 @@ def _of_run(wishes: Wishes) -> tuple[Scores, Evaluator, str]:
             final_seeds(evaluation.noise_seeds),
             images=trained.images,
             selection=False,
-            weights=weights,
+            weights=trained.weights,
             batch_norm=evaluation.batch_norm,
         )
-    return scores, evaluator, f"{wishes.what} after {trained.images:,} images, weights {weights}"
+    return scores, evaluator, f"{wishes.what} after {trained.images:,} images, weights {trained.weights}"
 
 
 def _changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -129,11 +131,6 @@ def _changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     config = DictConfig(OmegaConf.merge({"feature_extractor": {"name": "auto"}}, config))
     OmegaConf.set_struct(config, False)
     for_extractor = [word for word in overrides if word.startswith("feature_extractor")]
-    for word in overrides:
-        if word not in for_extractor and not word.startswith("dataset."):
-            raise ValueError(
-                f"{word}: to a run, evaluate takes feature_extractor=..., feature_extractor.* and dataset.*"
-            )
     if for_extractor:
         if any(word.startswith("feature_extractor=") for word in for_extractor):
             config.feature_extractor = _composed(for_extractor).feature_extractor
@@ -210,9 +207,6 @@ def _for_pictures(wishes: Wishes, images: Tensor) -> DictConfig:
         words.append(f"dataset.image_size={height if height == width else [height, width]}".replace(" ", ""))
     if "image_channels" in takes and "dataset.image_channels" not in said:
         words.append(f"dataset.image_channels={channels}")
-    for word in wishes.overrides:
-        if not word.startswith(("feature_extractor", "dataset.")):
-            raise ValueError(f"{word}: evaluate takes feature_extractor=..., feature_extractor.* and dataset.*")
     return _composed([*words, *wishes.overrides])
 
 
@@ -247,9 +241,7 @@ def _measure(evaluator: Evaluator, draw: Draw, num: int, seeds: Sequence[int], *
 
 
 def _show(scores: Scores, notes: Sequence[str], about: str) -> None:
-    output = terminal()
-    if not output.is_terminal and "COLUMNS" not in os.environ:
-        output.width = 10_000
+    output = wide_terminal()
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for head in ("score", "value", "beside it"):
         table.add_column(head, justify="right" if head == "value" else "left", no_wrap=head != "beside it")
@@ -272,12 +264,3 @@ def _beside(entry: Mapping[str, Any]) -> str:
     if "deviation_over_noise" in entry:
         words.append(f"± {entry['deviation_over_noise']:.2g} over {len(entry['values'])} noise seeds")
     return "  ".join([*words, *(f"{name.replace('_', ' ')} {entry[name]:.2g}" for name in SAID if name in entry)])
-
-
-def _write_json(path: Path, content: Any) -> None:
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(content, indent=1, default=str) + "\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -45,12 +45,14 @@ class TrainedRun:
                 f"(missing: {', '.join(missing)})"
             )
         self.task = build_task(self.config, tuple(self.about["sample_shape"]), self.about["num_classes"], seed=0)
-        self.parts: dict[str, Any] = state["game"]["parts"]
+        parts = state["game"]["parts"]
         self.nets: nn.ModuleDict = self.task.nets
-        self.nets.load_state_dict(self.parts["task/nets"])
-        if "hook/EMA" in self.parts:
+        self.nets.load_state_dict(parts["task/nets"])
+        self.weights = "last"
+        if "hook/EMA" in parts:
+            self.weights = f"ema {self.config.trainer.ema}"
             self.nets = nn.ModuleDict({name: self.task.nets[name] for name in self.task.averaged})
-            self.nets.load_state_dict(self.parts["hook/EMA"])
+            self.nets.load_state_dict(parts["hook/EMA"])
         self.nets.to(choose_device(device))
 
     def labels(self, text: str) -> Tensor:

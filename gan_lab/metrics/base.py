@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from gan_lab.registry import metrics
 OFFICIAL = "inception-v3-compat-6726825d"  # torch-fidelity's Inception with its published weights
 
 
-class Metric:
+class Metric(ABC):
     """A measure of samples against data. Subclass it, set what differs, and register the class.
 
     Called with the evidence it returns a number, or a mapping with the number under "value" and what else belongs to
@@ -33,8 +34,8 @@ class Metric:
         """How many samples it takes at least, for features of so many dimensions."""
         return 1
 
-    def __call__(self, seen: Evidence) -> float | Mapping[str, Any] | None:
-        raise NotImplementedError
+    @abstractmethod
+    def __call__(self, seen: Evidence) -> float | Mapping[str, Any] | None: ...
 
     def name(self, extractor: str) -> str:
         """Its number's name, for an extractor's name with its weights' hash."""

@@ -88,7 +88,8 @@ class Evaluator:
             for word, measure in getattr(self.dataset, "metrics", {}).items()
         }
         known: dict[str, Metric] = own | {name: cls() for name, cls in metrics.classes.items()}
-        bare = {metric.bare: name for name, metric in known.items() if metric.bare and not name.endswith("_test")}
+        # fd_test has fd's word, too: the first one registered is meant by it
+        bare = {metric.bare: name for name, metric in reversed(known.items()) if metric.bare}
         if names is None:
             able = {word: metric for word, metric in known.items() if word in own or not self._lacks(metric)}
             if self.extractor is None and not own and why_none:
@@ -118,10 +119,9 @@ class Evaluator:
             return "it needs a feature extractor; see gan-lab list feature_extractors"
         if "class_logits" in metric.needs and not self.num_classes:
             return f"feature_extractor={extractor.name} does not classify"
-        made_for = getattr(extractor, "classifies", getattr(dataset, "feature_extractor", None))
-        if "classes" in metric.needs and (
-            self.num_classes != dataset.num_classes or made_for != getattr(dataset, "feature_extractor", None)
-        ):
+        own = getattr(dataset, "feature_extractor", None)
+        tells = self.num_classes == dataset.num_classes and getattr(extractor, "classifies", own) == own
+        if "classes" in metric.needs and not tells:
             return f"feature_extractor={extractor.name} does not tell this data set's classes"
         if "test" in metric.needs and not has_test(dataset):
             return "the data set has no held-out pictures, a split test"

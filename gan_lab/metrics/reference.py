@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,8 @@ def _known(store: Store, extractor: nn.Module, split: str, tell: Told) -> Known:
     def rows(_: dict[str, str]) -> Rows:
         tell(f"looking at {len(store):,} {split} pictures with {extractor.name}, once: the cache keeps what it sees")
         moments = Moments()
-        for features in _features(extractor, pictures):
+        for batch in pictures.split(BATCH):
+            features = extract(extractor, batch).features
             moments.add(features)
             yield {"features": features.numpy()}
         found = moments.finish()
@@ -107,8 +108,3 @@ def _known(store: Store, extractor: nn.Module, split: str, tell: Told) -> Known:
     columns = cached("features", key, rows, verify=True).columns
     known = Statistics(columns["mean"][0], columns["covariance"])
     return Known(columns["features"], known, store.digest, pictures, store.columns.get("label"))
-
-
-def _features(extractor: nn.Module, pictures: Tensor) -> Iterator[Tensor]:
-    for batch in pictures.split(BATCH):
-        yield extract(extractor, batch).features

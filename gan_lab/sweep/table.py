@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import statistics
 import time
@@ -21,7 +20,7 @@ from gan_lab.config import job_name
 from gan_lab.metrics.base import is_headline, short_names
 from gan_lab.sweep import plan
 from gan_lab.sweep.job import REFUSED
-from gan_lab.tracking.console import terminal
+from gan_lab.tracking.console import wide_terminal
 from gan_lab.tracking.run_directory import RunDirectory
 
 SEED = "trainer.seed"
@@ -86,7 +85,7 @@ def jobs_since(sweep_dir: Path, start: float) -> list[Job]:
 
 def report(jobs: Sequence[Job], start: float, *, interrupted: bool) -> int:
     """Print the table, what seeds make of it, and why jobs failed. Returns how many did not finish."""
-    output = terminal()
+    output = wide_terminal()
     outcomes = [job.read(begun=job.seen_since(start) and not interrupted) for job in jobs]
     seconds = time.time() - start
     labels = plan.differing([job.overrides for job in jobs])
@@ -127,13 +126,8 @@ NARROW = 12  # characters of a head's line where room is short
 
 
 def _print(output: Console, outcomes: Sequence[Outcome], labels: Mapping[str, str], rows: Any) -> None:
-    """As wide as the terminal; elsewhere as wide as it needs to be, unless COLUMNS says how wide.
-
-    Where room is short names take several lines, then the folders' names go: those of failed jobs are told below.
-    """
+    """Where room is short names take several lines, then the folders' names go: those of failed jobs are told below."""
     scores = list(dict.fromkeys(name for outcome in outcomes for name in outcome.scores))
-    if not output.is_terminal and "COLUMNS" not in os.environ:
-        output.width = 10_000
     for narrow, folders in ((False, True), (True, True), (True, False)):
         table = rows(outcomes, labels, scores, narrow=narrow, folders=folders)
         width = Measurement.get(output, output.options.update(max_width=10_000), table).maximum

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -72,6 +73,14 @@ def speaking(speaker: Speaker) -> Iterator[None]:
 
 def terminal() -> Terminal:
     return Terminal(highlight=False, soft_wrap=True)
+
+
+def wide_terminal() -> Terminal:
+    """For tables: as wide as the terminal; elsewhere as wide as they need to be, unless COLUMNS says how wide."""
+    output = terminal()
+    if not output.is_terminal and "COLUMNS" not in os.environ:
+        output.width = 10_000
+    return output
 
 
 class Console:

@@ -80,7 +80,7 @@ class RunDirectory:
     # -- while it runs -----------------------------------------------------------------------------------------------
 
     def write_config(self, text: str) -> None:
-        _write_atomically(self.path / "config.yaml", text)
+        write_atomically(self.path / "config.yaml", text)
 
     def cut_back(self, images: int) -> None:
         """Forget records of a later time than the checkpoint that the run continues from; half lines, too."""
@@ -88,7 +88,7 @@ class RunDirectory:
             return
         kept = [record for record in self.read_metrics() if record["images"] <= images]
         self.speeds = [record[SPEED] for record in kept if record.get(SPEED)]
-        _write_atomically(self.metrics_file, "".join(json.dumps(record) + "\n" for record in kept))
+        write_atomically(self.metrics_file, "".join(json.dumps(record) + "\n" for record in kept))
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Every whole record."""
@@ -114,7 +114,7 @@ class RunDirectory:
         self.summary |= values
         speed = statistics.median(self.speeds) if self.speeds else 0.0
         self.summary["images_per_second"] = round(speed, 2)
-        _write_atomically(self.summary_file, json.dumps(_finite(self.summary), indent=1, default=str) + "\n")
+        write_atomically(self.summary_file, json.dumps(_finite(self.summary), indent=1, default=str) + "\n")
 
     def finish(self, summary: Mapping[str, Any]) -> None: ...
 
@@ -134,7 +134,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
+    """A file that is there whole or not at all."""
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         temporary.write_text(text)

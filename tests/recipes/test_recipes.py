@@ -48,7 +48,7 @@ def test_the_default_makes_every_digit(tmp_path: Path) -> None:
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
 def test_a_conditional_generator_makes_what_it_is_told(tmp_path: Path) -> None:
     summary = train(tmp_path / "run", "experiment=sngan_projection_fashion_mnist", "trainer.threads=1")
-    assert score(summary, "class_accuracy")["value"] >= 0.6
+    assert score(summary, "class_accuracy")["value"] >= 0.65
 
 
 def test_twenty_kills_end_in_equal_bits() -> None:
