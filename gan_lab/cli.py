@@ -1,4 +1,4 @@
-"""The command: train, list, sample, evaluate. Heavy imports happen in the command that needs them."""
+"""The command: train, list, sample, evaluate, compare. Heavy imports happen in the command that needs them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ gan-lab: any generator against any discriminator under any loss, on any data
   gan-lab evaluate FOLDER --dataset NAME
                                          the same for pictures that another generator made
 
+  gan-lab compare RUN_OR_FOLDER... [--at images=N --html FILE --json FILE]
+                                         which settings are better, over their seeds, and how sure that is
+
   gan-lab COMMAND --help says more. Examples:
     gan-lab train                                                the default: DCGAN on 4,000 real digits
     gan-lab train experiment=ring loss=minimax                   an experiment with another loss
@@ -51,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # spin costs an idle one nothing that could be measured. It is read when torch is first imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
     words = list(sys.argv[1:] if argv is None else argv)
-    commands = {"train": train, "list": list_parts, "sample": sample, "evaluate": evaluate}
+    commands = {"train": train, "list": list_parts, "sample": sample, "evaluate": evaluate, "compare": compare}
     if words[:1] in (["--version"], ["-V"]):
         print(f"gan-lab {__version__}")
         return 0
@@ -170,4 +173,29 @@ def evaluate(argv: Sequence[str]) -> int:
             given.force, given.json, given.neighbours, tuple(given.overrides),
         )
     )  # fmt: skip
+    return 0
+
+
+def compare(argv: Sequence[str]) -> int:
+    """Rank the settings of runs over their seeds."""
+    parser = _Parser(
+        prog="gan-lab compare",
+        description="Settings of runs ranked by a score: its interquartile mean over seeds, with a bootstrap interval. "
+        "Scores that were not taken alike are not ranked. Nothing is written but the files that are asked for.",
+    )
+    parser.add_argument("paths", nargs="+", metavar="RUN_OR_FOLDER", type=Path, help="runs, sweeps, or folders of them")
+    parser.add_argument("--metric", metavar="NAME", help="rank by this score (the one that chose the best checkpoints)")
+    parser.add_argument(
+        "--at", metavar="WHEN",
+        help="images=N or seconds=S: scores seen while training, at equal images or seconds; without a number at the "
+        "most that all reach (each run's end, with fresh noise)",
+    )  # fmt: skip
+    parser.add_argument("--where", metavar="key=value", action="append", default=[], help="runs with this setting only")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page: curves, tables, samples, warnings")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the comparison with every run's value")
+    given = parser.parse_args(argv)
+    from gan_lab.compare.command import Wishes
+    from gan_lab.compare.command import compare as rank
+
+    rank(Wishes(given.paths, given.metric, given.at, given.where, given.html, given.json))
     return 0

@@ -27,7 +27,7 @@ from gan_lab.scoring import Scoring
 from gan_lab.signals import Signals
 from gan_lab.tracking import Tracker, pictures
 from gan_lab.tracking.console import Console, last_words, terminal
-from gan_lab.tracking.run_directory import RunDirectory
+from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 from gan_lab.tracking.wandb import WandbTracker, decide_mode
 from gan_lab.train import Assembly, assemble, describe, resolved, state_bytes
 from gan_lab.warm_start import initialize_from
@@ -282,11 +282,12 @@ class _Life:
 
     def _select(self, game: Game) -> None:
         """Score what there is, and keep it if it is the best so far."""
-        record = self._counters() | self.scoring.while_training()
+        scores = self.scoring.while_training()
+        record = self._counters() | {SELECTION + name: entry["value"] for name, entry in scores.items()}
         for tracker in self.trackers:
             tracker.record(record)
         best = self.scoring.best()
-        self.directory.update_summary(best=best)
+        self.directory.update_summary(best=best, selection=scores)
         if best and best["images"] == game.images:
             self._save(game)
 

@@ -10,12 +10,11 @@ import numpy as np
 from gan_lab.core.runtime import inference
 from gan_lab.grids import suspects
 from gan_lab.metrics.evaluator import Scores
-from gan_lab.tracking.run_directory import RunDirectory
+from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 from gan_lab.train import Assembly
 
 SELECTION_SEED = 1
 FINAL_SEED = 2  # and the following ones: a score that may have chosen a checkpoint is not the one that is reported
-PREFIX = "selection/"  # of the names of scores that may have chosen a checkpoint
 
 
 def final_seeds(count: int) -> list[int]:
@@ -38,24 +37,23 @@ class Scoring:
     def directions(self) -> dict[str, str]:
         """Which way is better, by the names of the scores while training: min or max."""
         better = {name: metric.better for name, metric in self.evaluator.names.items() if metric.better}
-        return {PREFIX + name: "min" if which == "lower" else "max" for name, which in better.items()}
+        return {SELECTION + name: "min" if which == "lower" else "max" for name, which in better.items()}
 
-    def while_training(self) -> dict[str, Any]:
+    def while_training(self) -> Scores:
         """Scores for selection, by name. They may choose a checkpoint, so they are no result."""
-        scores = self._measure(self.assembly.evaluation.selection_samples, [SELECTION_SEED], selection=True)
-        return {PREFIX + name: entry["value"] for name, entry in scores.items()}
+        return self._measure(self.assembly.evaluation.selection_samples, [SELECTION_SEED], selection=True)
 
     def best(self) -> dict[str, Any] | None:
         """The best of the scores that were recorded while training, the newest of equal ones."""
         if self.selecting is None:
             return None
         name, lower = self.selecting
-        records = [record for record in self.directory.read_metrics() if record.get(PREFIX + name) is not None]
+        records = [record for record in self.directory.read_metrics() if record.get(SELECTION + name) is not None]
         if not records:
             return None
         sign = -1 if lower else 1
-        best = max(records, key=lambda record: (sign * record[PREFIX + name], record["images"]))
-        return {"images": best["images"], "metric": name, "value": best[PREFIX + name], "selection": True}
+        best = max(records, key=lambda record: (sign * record[SELECTION + name], record["images"]))
+        return {"images": best["images"], "metric": name, "value": best[SELECTION + name], "selection": True}
 
     def at_the_end(self) -> tuple[Scores, np.ndarray | None]:
         """The scores that are reported, of the last weights, and a picture of the samples most like the data."""

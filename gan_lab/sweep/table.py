@@ -46,11 +46,9 @@ class Job:
     def read(self, begun: bool) -> Outcome:
         """What became of it. `begun`: whether it was, this time, by a sweep that was not interrupted."""
         directory = RunDirectory(self.path)
-        summary = directory.summary
-        status, error = str(summary.get("status", "killed" if begun else "not started")), summary.get("error")
-        if directory.locked():
-            status = "running"
-        elif status in ("running", "killed"):
+        summary, status = directory.summary, directory.status()
+        error = summary.get("error")
+        if status == "killed" or (status == "not started" and begun):
             since = "from its last checkpoint" if summary else "with it: it had not begun"
             status, error = "killed", f"its process was killed; the same command goes on {since}"
         refused = self.path / REFUSED

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gan_lab.tracking.run_directory import SPEED
+from gan_lab.tracking.run_directory import SELECTION, SPEED
 
 PLAIN_SECONDS = 20.0  # between two lines without a terminal
 
@@ -108,7 +108,7 @@ class Console:
 
     def record(self, record: Mapping[str, Any]) -> None:
         if SPEED not in record:  # scores
-            scores = {k.removeprefix("selection/"): v for k, v in record.items() if k.startswith("selection/")}
+            scores = {k.removeprefix(SELECTION): v for k, v in record.items() if k.startswith(SELECTION)}
             if scores and _speaker is None:
                 self.say(f"  {record['images']:,} images: {_words(scores)}")
             return

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 # What a run that was killed before its summary may have left; anything else in a folder is somebody's.
 OURS = {".hydra", ".lock", "config.yaml", "summary.json", "metrics.jsonl", "checkpoints", "samples", "wandb"}
 SPEED = "performance/images_per_second"
+SELECTION = "selection/"  # of the names of scores that may have chosen a checkpoint
 
 
 class RunDirectory:
@@ -76,6 +77,13 @@ class RunDirectory:
                 return False
         except Timeout:
             return True
+
+    def status(self) -> str:
+        """The summary's status, but `killed` where nobody trains any more, and `not started` without a summary."""
+        if self.locked():
+            return "running"
+        status = str(self.summary.get("status", "not started"))
+        return "killed" if status == "running" else status
 
     # -- while it runs -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,73 @@
+"""`gan-lab compare`: what the command line says becomes a table, a JSON file and a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gan_lab.compare import runs as on_disk
+from gan_lab.compare.comparison import At, Comparison, where
+from gan_lab.compare.table import as_json, show
+from gan_lab.tracking.run_directory import write_atomically
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the command line says."""
+
+    paths: Sequence[Path]
+    metric: str | None = None
+    at: str | None = None
+    where: Sequence[str] = ()
+    html: Path | None = None
+    json: Path | None = None
+
+
+def compare(wishes: Wishes) -> Comparison:
+    """Compare, print, and write the files that are asked for. Raises ValueError, and then has written nothing."""
+    for option, file in (("--html", wishes.html), ("--json", wishes.json)):
+        _check(option, file)
+    comparison = Comparison(where(on_disk.find(wishes.paths), wishes.where), wishes.metric, moment(wishes.at))
+    page = None
+    if wishes.html is not None:
+        from gan_lab.compare.page import render
+
+        page = render(comparison)
+    show(comparison)
+    if wishes.json is not None:
+        write_atomically(wishes.json, json.dumps(as_json(comparison), indent=1, default=str) + "\n")
+    if wishes.html is not None and page is not None:
+        write_atomically(wishes.html, page)
+        print(wishes.html)
+    return comparison
+
+
+def _check(option: str, file: Path | None) -> None:
+    if file is None:
+        return
+    if not file.parent.is_dir():
+        raise ValueError(f"{option} {file}: there is no folder {file.parent}")
+    if file.is_dir():
+        raise ValueError(f"{option} {file}: this is a folder; give a file in it")
+    if (file.parent / "summary.json").is_file():
+        raise ValueError(f"{option} {file}: {file.parent} is a run, and stays as it is; write elsewhere")
+
+
+def moment(text: str | None) -> At:
+    """`images`, `seconds=120` or nothing, as what it means. Raises ValueError for anything else."""
+    if text is None:
+        return At()
+    what, equals, amount = text.partition("=")
+    if what not in ("images", "seconds"):
+        raise ValueError(
+            f"--at {text}: give images=N or seconds=S, or just images or seconds for the most that all reach"
+        )
+    try:
+        number = float(amount.replace("_", "").replace(",", "")) if equals else None
+    except ValueError:
+        number = -1.0
+    if number is not None and not 0 < number < float("inf"):
+        raise ValueError(f"--at {text}: {amount or 'nothing'} is not a number of {what}")
+    return At("images" if what == "images" else "seconds", number)

@@ -1,0 +1,362 @@
+"""Settings ranked by a score over their seeds, or the reason why that would be no comparison."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from gan_lab.compare.runs import Reading, Run, differing
+from gan_lab.compare.statistics import bootstrap_interval, interquartile_mean
+
+ENOUGH = 3  # runs of a setting: with fewer, seeds alone part the intervals of equal settings too often
+
+# What two scores must have in common to be ranked. Versions and noise seeds may differ.
+PROVENANCE = (
+    "samples", "split", "reference", "reference_samples", "extractor", "extractor_weights", "extractor_settings",
+    "layer", "resize", "quantization", "weights", "batch_norm", "selection", "dataset",
+)  # fmt: skip
+
+Key = tuple[str, str]  # a score's word and what follows the extractor in its name: ("fd", "train")
+
+
+def key_of(name: str) -> Key:
+    """What a score measures, whatever extractor it was seen through: `fd/mnist5k-03da3a14/train` is ("fd", "train")."""
+    parts = name.split("/")
+    return parts[0], parts[-1] if len(parts) > 1 and parts[-1] in ("train", "test") else ""
+
+
+@dataclass(frozen=True)
+class At:
+    """After how much training scores are compared: at each run's end, or at equal images or seconds.
+
+    Without an amount it is the largest that all runs reach.
+    """
+
+    what: Literal["end", "images", "seconds"] = "end"
+    amount: float | None = None
+
+
+@dataclass
+class Setting:
+    """All runs that differ in nothing but their seeds."""
+
+    labels: dict[str, Any]  # what it has of its own, by the keys that tell settings apart
+    runs: list[Run]
+    readings: dict[Run, Reading] = field(default_factory=dict)  # of the score that is ranked
+    verdict: str = ""
+
+    @property
+    def values(self) -> list[float]:
+        return [reading.value for reading in self.readings.values() if reading.value is not None]
+
+    @cached_property
+    def mean(self) -> float | None:
+        """The interquartile mean over its runs."""
+        return interquartile_mean(self.values) if self.values else None
+
+    @cached_property
+    def interval(self) -> tuple[float, float] | None:
+        """The bootstrap's 95 % interval of that mean, if there are two runs at least."""
+        return bootstrap_interval(self.values) if len(self.values) > 1 else None
+
+    @property
+    def name(self) -> str:
+        return " ".join(f"{shorter(key)}={value}" for key, value in self.labels.items()) or "all runs"
+
+    @property
+    def broken(self) -> list[Run]:
+        """Runs that training itself stopped."""
+        return [run for run in self.runs if run.status == "diverged"]
+
+    def told_from(self, other: Setting) -> bool:
+        """Whether the intervals of both, of enough runs each, lie apart."""
+        if min(len(self.values), len(other.values)) < ENOUGH or self.interval is None or other.interval is None:
+            return False
+        return self.interval[1] < other.interval[0] or other.interval[1] < self.interval[0]
+
+
+class Comparison:
+    """Runs as settings, in the order of a score. Raises ValueError where the scores cannot be ranked, with the field.
+
+    `metric` is a score's word (`fd`) or name; None takes the one by which most runs chose their best checkpoint.
+    """
+
+    def __init__(self, runs: Sequence[Run], metric: str | None = None, at: At | None = None) -> None:
+        self.notes: list[str] = []
+        self.runs = self._without_repeats(runs)
+        self.differing = differing(self.runs)
+        self.settings = self._fold()
+        self.metric = self._choose(metric)
+        self.at = at or At()
+        self.lower = True
+        if self.metric is not None:
+            self._read()
+            self._check_provenance()
+            self._rank()
+
+    # -- settings --------------------------------------------------------------------------------------------------
+
+    def _without_repeats(self, runs: Sequence[Run]) -> list[Run]:
+        """Each config and seed once: a repetition is the same run again and no further evidence."""
+        kept: dict[Any, Run] = {}
+        for run in runs:
+            key = (tuple(sorted(run.settings.items(), key=str)), run.seed) if run.settings else run.path
+            if key not in kept or (kept[key].status != "finished" and run.status == "finished"):
+                kept[key] = run
+        if repeats := len(runs) - len(kept):
+            told = _count(repeats, "run repeats", "runs repeat")
+            self.notes.append(f"{told} another's config and seed: counted once")
+        return list(kept.values())
+
+    def _fold(self) -> list[Setting]:
+        groups: dict[tuple[Any, ...], list[Run]] = {}
+        for run in self.runs:
+            groups.setdefault(tuple(run.settings.get(key) for key in self.differing), []).append(run)
+        labels = self._labels(list(groups.values()))
+        return [
+            Setting({key: label(members[0]) for key, label in labels.items()}, members) for members in groups.values()
+        ]
+
+    def _labels(self, groups: Sequence[Sequence[Run]]) -> dict[str, Callable[[Run], Any]]:
+        """The fewest settings that tell the groups apart, and how to read them: the others follow from these."""
+        candidates: dict[str, Callable[[Run], Any]] = {}
+        if all(len({run.config.get("experiment") for run in group}) == 1 for group in groups):
+            candidates["experiment"] = lambda run: run.config.get("experiment")
+        # Names of parts tell more than their numbers, and a part's name decides which numbers it has.
+        for key in sorted(self.differing, key=lambda key: not _names_a_part(key)):
+            candidates[key] = lambda run, key=key: run.settings.get(key)  # type: ignore[misc]
+        chosen: dict[str, Callable[[Run], Any]] = {}
+        told = 1
+        for key, label in candidates.items():
+            apart = len({tuple(read(group[0]) for read in (*chosen.values(), label)) for group in groups})
+            if apart > told:
+                chosen[key], told = label, apart
+        return chosen
+
+    # -- the score that is ranked -----------------------------------------------------------------------------------
+
+    def _choose(self, metric: str | None) -> Key | None:
+        """Which score: what most runs selected by, or the first that has a direction."""
+        if metric is not None:
+            known = dict.fromkeys(name for run in self.runs for name in (*run.finals, *run.curves))
+            keys = [key_of(name) for name in known if metric in (name, name.split("/")[0], short(key_of(name)))]
+            if not keys:
+                words = ", ".join(dict.fromkeys(short(key_of(name)) for name in known)) or "none"
+                raise ValueError(f"--metric {metric}: these runs have no such score; they have {words}")
+            return keys[0]
+        chosen = Counter(key_of(run.summary["best"]["metric"]) for run in self.runs if run.summary.get("best"))
+        if chosen:
+            return chosen.most_common(1)[0][0]
+        finals = [(name, reading) for run in self.runs for name, reading in run.finals.items()]
+        return next((key_of(name) for name, reading in finals if reading.provenance.get("better")), None)
+
+    def _read(self) -> None:
+        """The score of each run at its end, or at equal images or seconds."""
+        if self.at.what == "end":
+            self._read_finals()
+            if len({reading.images for reading in self.readings}) > 1:
+                self.notes.append(
+                    "the runs ended after unequal images: scores seen while training are compared"
+                )
+                self.at = At("images")
+        if self.at.what == "images":
+            self._read_at_images(self.at.amount)
+        elif self.at.what == "seconds":
+            self._read_at_seconds(self.at.amount)
+        if not self.readings:
+            self.notes.append(f"no run has {short(self.metric)} yet")
+
+    @property
+    def readings(self) -> list[Reading]:
+        return [reading for setting in self.settings for reading in setting.readings.values()]
+
+    def _set(self, read: Callable[[Run], Reading | None]) -> None:
+        for setting in self.settings:
+            found = {run: read(run) for run in setting.runs}
+            setting.readings = {run: r for run, r in found.items() if r is not None and r.value is not None}
+
+    def _read_finals(self) -> None:
+        self._set(lambda run: self.final(run, self.metric) if run.status == "finished" else None)
+
+    def final(self, run: Run, key: Key | None) -> Reading | None:
+        """A run's final score. Where it has that measure of another split alone, this is it: the check will name it."""
+        same = [reading for name, reading in run.finals.items() if key and key_of(name)[0] == key[0]]
+        exact = [reading for name, reading in run.finals.items() if key_of(name) == key]
+        return next(iter(exact or same), None)
+
+    def curve(self, run: Run, key: Key | None) -> list[Reading]:
+        return next((curve for name, curve in run.curves.items() if key_of(name) == key), [])
+
+    def _read_at_images(self, amount: float | None) -> None:
+        curves = {run: self.curve(run, self.metric) for run in self.runs if run.status in ("finished", "running")}
+        limit = float("inf") if amount is None else amount
+        points = [{r.images for r in curve if r.images <= limit} for curve in curves.values() if curve]
+        common = set.intersection(*points) if points else set()
+        if points and not common:
+            every = sorted({run.config.get("evaluation.every") for run in curves}, key=str)
+            why = f"evaluation.every={','.join(map(str, every))}" if len(every) > 1 else "their first score comes later"
+            within = f" up to {amount:,.0f}" if amount is not None else ""
+            raise ValueError(f"there is no number of images{within} at which all runs were scored: {why}")
+        images = max(common, default=0)
+        self.at = At("images", images)
+        self._set(lambda run: next((r for r in curves.get(run, ()) if r.images == images), None))
+
+    def _read_at_seconds(self, amount: float | None) -> None:
+        curves = {run: self.curve(run, self.metric) for run in self.runs if run.status in ("finished", "running")}
+        ends = [curve[-1].seconds for curve in curves.values() if curve]
+        seconds = amount if amount is not None else min(ends, default=0.0)
+        self.at = At("seconds", seconds)
+        self._set(lambda run: next((r for r in reversed(curves.get(run, ())) if r.seconds <= seconds), None))
+        if late := sum(not curve or curve[0].seconds > seconds for curve in curves.values()):
+            self.notes.append(f"{_count(late, 'run was', 'runs were')} not scored within {seconds:,.0f} s: left out")
+
+    # -- whether they can be ranked ----------------------------------------------------------------------------------
+
+    def _check_provenance(self) -> None:
+        described = {
+            run: _described(run, reading) for setting in self.settings for run, reading in setting.readings.items()
+        }
+        for name in PROVENANCE:
+            values = Counter(about[name] for about in described.values())
+            if len(values) > 1:
+                told = " and ".join(f"{_told(value)} ({_count(n, 'run')})" for value, n in values.most_common())
+                raise ValueError(
+                    f"{short(self.metric)} of these runs cannot be ranked, its {name} differs: {told}; {_remedy(name)}"
+                )
+        versions = Counter(about["versions"] for about in described.values())
+        if len(versions) > 1:
+            self.notes.append(f"scores were computed with different versions: {'; '.join(versions)}")
+        better = {reading.provenance.get("better") for reading in self.readings} - {None}
+        if self.readings and not better:
+            raise ValueError(f"--metric {short(self.metric)}: more of it is neither better nor worse; give another")
+        self.lower = "higher" not in better
+
+    # -- the order, and how sure it is -------------------------------------------------------------------------------
+
+    def _rank(self) -> None:
+        sign = 1 if self.lower else -1
+        scored = [setting for setting in self.settings if setting.values]
+        scored.sort(key=lambda setting: sign * interquartile_mean(setting.values))
+        self.settings = scored + [setting for setting in self.settings if not setting.values]
+        steady = [setting for setting in scored if not setting.broken] or scored
+        for setting in self.settings:
+            setting.verdict = self._verdict(setting, steady)
+
+    def _verdict(self, setting: Setting, steady: Sequence[Setting]) -> str:
+        """What can be said of a setting beside the first of those that never diverged."""
+        if setting.broken:
+            return f"{len(setting.broken)} of {len(setting.runs)} diverged"
+        if setting.mean is None:
+            return "not scored"
+        if len(steady) == 1:
+            return "the only one"
+        if len(setting.values) < ENOUGH:
+            return "too few runs"
+        if setting is not steady[0]:
+            return "worse" if setting.told_from(steady[0]) else "inconclusive"
+        return "best" if all(setting.told_from(other) for other in steady[1:]) else "inconclusive"
+
+    @property
+    def undecided(self) -> list[Setting]:
+        """The first setting and those that cannot be told from it, if there are any."""
+        steady = [setting for setting in self.settings if setting.mean is not None and not setting.broken]
+        rivals = [other for other in steady[1:] if not other.told_from(steady[0])]
+        return [steady[0], *rivals] if rivals else []
+
+    # -- beside it ---------------------------------------------------------------------------------------------------
+
+    def others(self) -> list[Key]:
+        """Further scores worth a column: those of all scored runs, with equal provenance; else a note says why not."""
+        from gan_lab import registry
+        from gan_lab.metrics.base import is_headline
+
+        registry.load()  # measures, and those of plug-ins
+
+        if self.at.what != "end":
+            return []
+        scored = [run for setting in self.settings for run in setting.readings]
+        keys = dict.fromkeys(key_of(name) for run in scored for name in run.finals if is_headline(name))
+        kept = []
+        for key in keys:
+            readings = {run: reading for run in scored if (reading := self.final(run, key)) is not None}
+            abouts = [_described(run, reading) for run, reading in readings.items()]
+            uneven = [name for name in PROVENANCE if len({about[name] for about in abouts}) > 1]
+            if uneven:
+                self.notes.append(f"{short(key)} is left out: its {uneven[0]} differs")
+            elif key != self.metric:
+                kept.append(key)
+        return kept
+
+    def over_runs(self, setting: Setting, key: Key) -> float | None:
+        """The interquartile mean of another final score over the setting's runs that are ranked."""
+        found = [self.final(run, key) for run in setting.readings]
+        values = [reading.value for reading in found if reading is not None and reading.value is not None]
+        return interquartile_mean(values) if values else None
+
+    @property
+    def unfinished(self) -> list[Run]:
+        return [run for run in self.runs if run.status != "finished"]
+
+
+def _names_a_part(key: str) -> bool:
+    return key.endswith(".name") or "." not in key
+
+
+def shorter(key: str) -> str:
+    """A setting's key for a person's eyes: `generator` for `generator.name`."""
+    return key.removeprefix("trainer.").removesuffix(".name")
+
+
+def short(key: Key | None) -> str:
+    word, split = key or ("", "")
+    return f"{word}/{split}" if split == "test" else word
+
+
+def _described(run: Run, reading: Reading) -> dict[str, Any]:
+    """A reading's provenance as values that can be compared and counted."""
+    about = reading.provenance
+    values = {name: about.get(name) for name in PROVENANCE}
+    if values["weights"] is not None:  # averaged or not: how slow the average is may be what is compared
+        values["weights"] = str(values["weights"]).split()[0]
+    if values["reference"] is None:  # a data set's own measure says nothing of what it compares with
+        data = {key: value for key, value in run.settings.items() if key.startswith("dataset.")}
+        values["dataset"] = " ".join(f"{key}={value}" for key, value in data.items())
+    versions = about.get("versions")
+    told = " ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, Mapping) else ""
+    return {name: value if isinstance(value, (int, float, bool)) else str(value) for name, value in values.items()} | {
+        "versions": told
+    }
+
+
+def _told(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _remedy(name: str) -> str:
+    if name == "selection":
+        return "compare scores of one kind, with --at images or --at seconds for those seen while training"
+    return "score them alike, or compare fewer runs: --where key=value keeps those with that setting"
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def where(runs: Iterable[Run], wishes: Sequence[str]) -> list[Run]:
+    """Runs that have all these settings, given as key=value. Raises ValueError where none has the key or the value."""
+    kept = list(runs)
+    for wish in wishes:
+        key, equals, value = wish.partition("=")
+        if not equals:
+            raise ValueError(f"--where {wish}: give key=value, such as --where dataset.name=fashion_mnist")
+        named = [k for k in (key, f"{key}.name") if any(k in run.config for run in kept)]
+        if not named:
+            raise ValueError(f"--where {wish}: no run has a setting {key}")
+        known = dict.fromkeys(str(run.config.get(named[0])) for run in kept)
+        kept = [run for run in kept if str(run.config.get(named[0])) in value.split(",")]
+        if not kept:
+            raise ValueError(f"--where {wish}: no run has that; they have {', '.join(known)}")
+    return kept

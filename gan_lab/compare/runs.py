@@ -1,0 +1,155 @@
+"""Runs as they lie on the disk: what each was told, what became of it, and its numbers with their provenance."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gan_lab.tracking.run_directory import SELECTION, RunDirectory
+
+SEED = "trainer.seed"
+MARKS = ("summary.json", "metrics.jsonl", ".hydra")  # a folder with one of these is a run, or a sweep's job
+FASTEST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# Settings that do not change what is trained: where a run lies, how it is watched and scored, on what it runs.
+# Scores of runs that were scored otherwise are told apart by their provenance.
+APART = {"run_dir", "sweep_dir", "sweep_name", "resume", "experiment", "search", SEED}
+APART |= {f"trainer.{name}" for name in ("device", "threads", "checkpoint_every", "keep_checkpoints")}
+SECTIONS_APART = ("tracking.", "evaluation.", "feature_extractor.", "hydra.")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A score of a run: its value, what must be equal for it to be comparable, and after how much training."""
+
+    value: float | None
+    provenance: Mapping[str, Any]
+    images: int
+    seconds: float
+
+
+class Run:
+    """A run directory, read only; what is missing or half written is empty."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._directory = path, RunDirectory(path)
+        self.summary = self._directory.summary
+        self.status = self._directory.status()
+        self.error: str | None = self.summary.get("error")
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Its settings by dotted keys; of a job that could not be built, what Hydra composed for it."""
+        for file in (self.path / "config.yaml", self.path / ".hydra" / "config.yaml"):
+            try:
+                content = yaml.load(file.read_text(), Loader=FASTEST)
+            except (OSError, yaml.YAMLError, UnicodeDecodeError):
+                continue
+            if isinstance(content, dict):
+                return flat(content)
+        return {}
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Those that decide what is trained, but for the seed."""
+        return {k: v for k, v in self.config.items() if k not in APART and not k.startswith(SECTIONS_APART)}
+
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """metrics.jsonl, less lines that are half written."""
+        return self._directory.read_metrics()
+
+    @property
+    def seed(self) -> Any:
+        return self.config.get(SEED)
+
+    @property
+    def images(self) -> int:
+        return int(self.summary.get("images") or 0)
+
+    @property
+    def seconds(self) -> float:
+        return float(self.summary.get("seconds") or 0.0)
+
+    @property
+    def health(self) -> list[dict[str, Any]]:
+        """What the health monitor warned of."""
+        return [dict(warning) for warning in self.summary.get("health") or () if isinstance(warning, Mapping)]
+
+    @cached_property
+    def finals(self) -> dict[str, Reading]:
+        """The scores of its end, with fresh noise, by name."""
+        entries = self.summary.get("metrics") or {}
+        return {
+            name: Reading(number(entry.get("value")), entry, int(entry.get("images") or self.images), self.seconds)
+            for name, entry in entries.items()
+            if isinstance(entry, Mapping)
+        }
+
+    @cached_property
+    def curves(self) -> dict[str, list[Reading]]:
+        """The scores seen while it trained, by name, in the order of images."""
+        told = self.summary.get("selection") or {}
+        curves: dict[str, list[Reading]] = {}
+        for record in self.records:
+            for key, value in record.items():
+                if key.startswith(SELECTION):
+                    name = key.removeprefix(SELECTION)
+                    seconds = float(record.get("seconds") or 0.0)
+                    reading = Reading(number(value), told.get(name, {}), int(record["images"]), seconds)
+                    curves.setdefault(name, []).append(reading)
+        return curves
+
+
+def number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested config by dotted keys. Parts that are chosen as a list get one more key with their names, `r1+lecam`."""
+    result: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            if prefix == "" and key == "regularizer":
+                result[key] = "+".join(map(str, value)) or "none"
+            result |= flat(value, f"{prefix}{key}.")
+        else:
+            result[f"{prefix}{key}"] = tuple(map(str, value)) if isinstance(value, list) else value
+    return result
+
+
+def find(paths: Sequence[Path]) -> list[Run]:
+    """Every run in these folders, each once. Raises ValueError for a path that does not exist or holds none."""
+    found: dict[Path, Run] = {}
+    for path in paths:
+        if not path.exists():
+            raise ValueError(f"{path}: there is neither a run nor a folder of runs")
+        runs = list(_runs_under(path))
+        if not runs:
+            raise ValueError(f"{path}: there is no run in it; a run is a folder that gan-lab train has made")
+        for run in runs:
+            found.setdefault(run.resolve(), Run(run))
+    return list(found.values())
+
+
+def _runs_under(path: Path) -> Iterator[Path]:
+    for folder, inside, files in os.walk(path):
+        if any(mark in files or mark in inside for mark in MARKS):
+            inside.clear()  # a run's own folders hold no runs
+            yield Path(folder)
+        else:
+            inside[:] = sorted(name for name in inside if not name.startswith("."))
+
+
+def differing(runs: Iterable[Run]) -> dict[str, list[Any]]:
+    """The settings in which runs differ, with their values in the order in which they come."""
+    known = [run.settings for run in runs if run.settings]
+    keys = dict.fromkeys(key for settings in known for key in settings)
+    values = {key: list(dict.fromkeys(settings.get(key) for settings in known)) for key in keys}
+    return {key: found for key, found in values.items() if len(found) > 1}
