@@ -158,9 +158,7 @@ class Comparison:
         if self.at.what == "end":
             self._read_finals()
             if len({reading.images for reading in self.readings}) > 1:
-                self.notes.append(
-                    "the runs ended after unequal images: scores seen while training are compared"
-                )
+                self.notes.append("the runs ended after unequal images: scores seen while training are compared")
                 self.at = At("images")
         if self.at.what == "images":
             self._read_at_images(self.at.amount)

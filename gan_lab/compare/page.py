@@ -1,0 +1,258 @@
+"""A comparison as one page that needs no network: tables, curves, parallel coordinates, samples, what went wrong."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gan_lab.compare.comparison import Comparison, Setting, key_of, short, shorter
+from gan_lab.compare.runs import Run, number
+from gan_lab.compare.statistics import interquartile_weights
+from gan_lab.compare.table import headline, health, verdict
+from gan_lab.tracking.run_directory import SELECTION
+
+WEB = Path(__file__).parent / "web"
+POINTS = 48  # of a curve: more would not be seen
+NUMBERS = 90_000  # in all curves together: what keeps the page of a large sweep small
+PICTURE_BYTES = 420_000  # of all samples together; text holds them in a third more
+PICTURE_WIDTH = 320  # pixels
+STEPS = 8  # numbers of images that samples are shown at
+SHOWN = 24  # settings whose samples are shown
+
+# Curves in the order in which a person asks for them; what else was recorded follows.
+FIRST = ("selection/", "generator/adversarial", "discriminator/adversarial", "discriminator/real_accuracy",
+         "discriminator/fake_accuracy", "discriminator/real_logits", "discriminator/fake_logits", "health/",
+         "generator/gradient_norm", "discriminator/gradient_norm", "performance/")  # fmt: skip
+NOT_CURVES = ("images", "step", "seconds")
+
+
+def render(comparison: Comparison) -> str:
+    """The page's HTML."""
+    from plotly.offline import get_plotlyjs
+
+    content = json.dumps(payload(comparison), separators=(",", ":"), default=str).replace("<", "\\u003c")
+    parts = {
+        "style": (WEB / "page.css").read_text(),
+        "plotly": get_plotlyjs(),
+        "data": content,
+        "script": (WEB / "page.js").read_text(),
+    }
+    page = (WEB / "page.html").read_text()
+    for name, text in parts.items():
+        before, after = page.split(f"<!-- {name} -->")
+        page = before + text + after
+    return page
+
+
+def payload(comparison: Comparison) -> dict[str, Any]:
+    """All that the page shows, as plain types."""
+    others = comparison.others()
+    keys = list(dict.fromkeys(key for setting in comparison.settings for key in setting.labels))
+    return {
+        "headline": headline(comparison),
+        "notes": [*verdict(comparison), *comparison.notes],
+        "metric": short(comparison.metric) if comparison.metric else None,
+        "lower": comparison.lower,
+        "keys": [shorter(key) for key in keys],
+        "others": [short(key) for key in others],
+        "settings": [
+            {
+                "name": setting.name,
+                "labels": [_word(setting.labels.get(key)) for key in keys],
+                "runs": len(setting.runs),
+                "counted": len(setting.readings),
+                "mean": _digits(setting.mean),
+                "interval": [_digits(edge) for edge in setting.interval] if setting.interval else None,
+                "others": [_digits(comparison.over_runs(setting, key)) for key in others],
+                "verdict": setting.verdict,
+            }
+            for setting in comparison.settings
+        ],
+        "runs": [
+            _run(comparison, place, run, [comparison.metric, *others])
+            for place, setting in enumerate(comparison.settings)
+            for run in setting.runs
+        ],
+        "curves": curves(comparison.settings),
+        "samples": samples(comparison),
+        "differing": [
+            {"key": key, "values": [_word(value) for value in values]} for key, values in comparison.differing.items()
+        ],
+        "health": health(comparison.runs),
+        "provenance": _provenance(comparison),
+    }
+
+
+def _run(comparison: Comparison, place: int, run: Run, keys: Sequence[Any]) -> dict[str, Any]:
+    reading = comparison.settings[place].readings.get(run)
+    finals = [comparison.final(run, key) if key else None for key in keys[1:]]
+    return {
+        "setting": place,
+        "path": str(run.path),
+        "seed": run.seed,
+        "status": run.status,
+        "error": run.error,
+        "images": run.images,
+        "seconds": round(run.seconds, 1),
+        "speed": _digits(number(run.summary.get("images_per_second"))),
+        "score": _digits(reading.value if reading else None),
+        "others": [_digits(final.value if final else None) for final in finals],
+        "health": [str(warning.get("signal")) for warning in run.health],
+        "link": str(run.summary["wandb"]) if str(run.summary.get("wandb") or "").startswith("http") else None,
+    }
+
+
+def _provenance(comparison: Comparison) -> dict[str, str]:
+    """What all the ranked scores have in common."""
+    if not comparison.readings:
+        return {}
+    own = ("value", "values", "deviation_over_noise", "versions", "noise_seeds", "images", "better")
+    about = {name: value for name, value in comparison.readings[0].provenance.items() if name not in own}
+    return {name: _word(value) for name, value in about.items() if value not in (None, {}, "")}
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "-"
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _digits(value: float | None, digits: int = 4) -> float | None:
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.{digits}g}")
+
+
+# -- curves ------------------------------------------------------------------------------------------------------------
+
+
+def curves(settings: Sequence[Setting]) -> list[dict[str, Any]]:
+    """Of each thing recorded, each setting's curve: mean, lowest and highest over runs, against images and seconds."""
+    names = _names(run for setting in settings for run in setting.runs)
+    points = max(6, min(POINTS, NUMBERS // max(1, 5 * len(settings) * min(len(names), 8))))
+    found: list[dict[str, Any]] = []
+    spent = 0
+    for name in names:
+        lines = [_curve([run for run in setting.runs if run.records], name, points) for setting in settings]
+        spent += sum(5 * len(line["images"]) for line in lines if line)
+        if found and spent > NUMBERS:  # those that come first are asked for first
+            break
+        found.append({"name": _title(name), "lines": lines})
+    return found
+
+
+def _title(name: str) -> str:
+    """A score's short name; other names as they are in metrics.jsonl."""
+    return short(key_of(name.removeprefix(SELECTION))) if name.startswith(SELECTION) else name
+
+
+def _names(runs: Iterable[Run]) -> list[str]:
+    names = dict.fromkeys(key for run in runs for record in run.records for key in record if key not in NOT_CURVES)
+    place = {name: next((i for i, first in enumerate(FIRST) if name.startswith(first)), len(FIRST)) for name in names}
+    return sorted((n for n in names if not n.endswith("_warning")), key=lambda name: place[name])
+
+
+def _curve(runs: Sequence[Run], name: str, points: int) -> dict[str, list[float | None]] | None:
+    """The curve of some runs over at most so many points that at least one of them has recorded."""
+    lines = [line for run in runs if len(line := _recorded(run.records, name))]
+    if not lines:
+        return None
+    grid = np.unique(np.concatenate([line[:, 0] for line in lines]))
+    if len(grid) > points:
+        grid = grid[np.linspace(0, len(grid) - 1, points).round().astype(int)]
+    values = np.stack([_on(grid, line[:, 0], line[:, 2]) for line in lines])
+    seconds = np.stack([_on(grid, line[:, 0], line[:, 1]) for line in lines])
+    mean = [_mean(column[~np.isnan(column)]) for column in values.T]
+    return {
+        "images": [int(images) for images in grid],
+        "seconds": [_digits(_mean(column[~np.isnan(column)])) for column in seconds.T],
+        "mean": [_digits(value) for value in mean],
+        "low": [_digits(_extreme(np.nanmin, column)) for column in values.T],
+        "high": [_digits(_extreme(np.nanmax, column)) for column in values.T],
+    }
+
+
+def _recorded(records: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """Rows of images, seconds and the value [n, 3]."""
+    rows = [(r["images"], r.get("seconds") or 0.0, r[name]) for r in records if number(r.get(name)) is not None]
+    return np.asarray(rows, dtype=float).reshape(-1, 3)
+
+
+def _on(grid: np.ndarray, images: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """A run's values at these numbers of images, between its points on a straight line; NaN outside of them."""
+    return np.interp(grid, images, values, left=np.nan, right=np.nan)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(np.sort(values) @ interquartile_weights(len(values))) if len(values) else None
+
+
+def _extreme(choose: Any, column: np.ndarray) -> float | None:
+    return float(choose(column)) if not np.isnan(column).all() else None
+
+
+# -- samples -----------------------------------------------------------------------------------------------------------
+
+
+def samples(comparison: Comparison) -> dict[str, Any]:
+    """Grids of samples at equal images, a run of each setting: that whose score lies nearest to the setting's mean.
+
+    `at`: numbers of images; `rows`: for each setting its run and a picture for each of these, or None.
+    """
+    chosen = [_typical(setting) for setting in comparison.settings[:SHOWN]]
+    there = [_pictures(run) if run else {} for run in chosen]
+    counts = sorted(set().union(*there)) if there else []
+    counts = [counts[int(i)] for i in np.unique(np.linspace(0, len(counts) - 1, STEPS).round())] if counts else []
+    found: dict[int, list[str | None]] = {}
+    left = PICTURE_BYTES
+    for images in reversed(counts):  # the last ones matter most
+        row = [_thumbnail(pictures[images]) if images in pictures else None for pictures in there]
+        left -= sum(len(picture) for picture in row if picture)
+        if found and left < 0:
+            break
+        found[images] = [_as_url(picture) for picture in row]
+    at = sorted(found)
+    rows = [
+        {"setting": place, "path": str(run.path), "pictures": [found[images][place] for images in at]}
+        for place, run in enumerate(chosen)
+        if run is not None and any(found[images][place] for images in at)
+    ]
+    return {"at": at, "rows": rows, "more": len(comparison.settings) - len(chosen)}
+
+
+def _typical(setting: Setting) -> Run | None:
+    mean = setting.mean
+    scored = {run: reading.value for run, reading in setting.readings.items() if reading.value is not None}
+    if mean is not None and scored:
+        return min(scored, key=lambda run: abs(scored[run] - mean))
+    return next(iter(setting.runs), None)
+
+
+def _pictures(run: Run) -> dict[int, Path]:
+    """Its grids by the images they were drawn at."""
+    return {int(file.stem): file for file in (run.path / "samples").glob("*.png") if file.stem.isdigit()}
+
+
+def _thumbnail(file: Path) -> bytes | None:
+    """A picture small enough for a page, or None where it cannot be read."""
+    try:
+        with Image.open(file) as picture:
+            small = picture.convert("RGB")
+    except OSError:
+        return None
+    small.thumbnail((PICTURE_WIDTH, 4 * PICTURE_WIDTH))
+    packed = io.BytesIO()
+    small.save(packed, "WEBP", quality=60)
+    return packed.getvalue()
+
+
+def _as_url(picture: bytes | None) -> str | None:
+    return None if picture is None else "data:image/webp;base64," + base64.b64encode(picture).decode()
