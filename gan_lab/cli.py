@@ -183,7 +183,14 @@ def compare(argv: Sequence[str]) -> int:
         description="Settings of runs ranked by a score: its interquartile mean over seeds, with a bootstrap interval. "
         "Scores that were not taken alike are not ranked. Nothing is written but the files that are asked for.",
     )
-    parser.add_argument("paths", nargs="+", metavar="RUN_OR_FOLDER", type=Path, help="runs, sweeps, or folders of them")
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="RUN_OR_FOLDER",
+        type=Path,
+        help="runs, sweeps, folders of them, or files "
+        "of gan-lab evaluate RUN --json FILE, whose scores then stand in for the run's own",
+    )
     parser.add_argument("--metric", metavar="NAME", help="rank by this score (the one that chose the best checkpoints)")
     parser.add_argument(
         "--at", metavar="WHEN",

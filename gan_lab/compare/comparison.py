@@ -336,7 +336,10 @@ def _told(value: Any) -> str:
 def _remedy(name: str) -> str:
     if name == "selection":
         return "compare scores of one kind, with --at images or --at seconds for those seen while training"
-    return "score them alike, or compare fewer runs: --where key=value keeps those with that setting"
+    return (
+        "compare fewer of them with --where key=value, or score them alike with gan-lab evaluate RUN --json FILE and "
+        "give the files, too"
+    )
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,11 +36,16 @@ class Reading:
 
 
 class Run:
-    """A run directory, read only; what is missing or half written is empty."""
+    """A run directory, read only; what is missing or half written is empty.
 
-    def __init__(self, path: Path) -> None:
+    `scores`, as `gan-lab evaluate` writes them, stand in for those of its own end.
+    """
+
+    def __init__(self, path: Path, scores: Mapping[str, Any] | None = None) -> None:
         self.path, self._directory = path, RunDirectory(path)
         self.summary = self._directory.summary
+        if scores is not None:
+            self.summary = self.summary | {"metrics": scores}
         self.status = self._directory.status()
         self.error: str | None = self.summary.get("error")
 
@@ -125,17 +131,35 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def find(paths: Sequence[Path]) -> list[Run]:
-    """Every run in these folders, each once. Raises ValueError for a path that does not exist or holds none."""
+    """Every run in these folders, each once, and those that files of `gan-lab evaluate RUN --json` tell of.
+
+    Raises ValueError for a path that does not exist or holds none.
+    """
     found: dict[Path, Run] = {}
-    for path in paths:
+    for path in sorted(paths, key=lambda path: not path.is_file()):  # files first: their scores are asked for
         if not path.exists():
             raise ValueError(f"{path}: there is neither a run nor a folder of runs")
+        if path.is_file():
+            scored = _evaluated(path)
+            found.setdefault(scored.path.resolve(), scored)
+            continue
         runs = list(_runs_under(path))
         if not runs:
             raise ValueError(f"{path}: there is no run in it; a run is a folder that gan-lab train has made")
         for run in runs:
             found.setdefault(run.resolve(), Run(run))
     return list(found.values())
+
+
+def _evaluated(file: Path) -> Run:
+    try:
+        content = json.loads(file.read_text())
+        run, scores = Path(content["what"]), content["metrics"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: this is no file of gan-lab evaluate RUN --json FILE") from error
+    if not (run / "summary.json").is_file():
+        raise ValueError(f"{file}: it tells of {run}, where there is no run (seen from this folder)")
+    return Run(run, scores)
 
 
 def _runs_under(path: Path) -> Iterator[Path]:
