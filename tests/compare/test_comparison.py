@@ -202,7 +202,7 @@ def test_ends_after_unequal_images_are_compared_at_equal_ones(tmp_path: Path) ->
 def test_without_a_common_number_of_images_it_says_why(tmp_path: Path) -> None:
     plant(tmp_path / "a", loss="hinge", curve={150: 4}, evaluation__every=150)
     plant(tmp_path / "b", loss="minimax", curve={100: 4}, evaluation__every=100)
-    with pytest.raises(ValueError, match="at which all runs were scored: evaluation.every=100,150"):
+    with pytest.raises(ValueError, match=r"at which all runs were scored: evaluation\.every=100,150"):
         compared(tmp_path, at=At("images"))
 
 
