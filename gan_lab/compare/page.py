@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gan_lab.compare.comparison import Comparison, Setting, key_of, short, shorter
+from gan_lab.compare.comparison import Comparison, Key, Setting, key_of, short, shorter
 from gan_lab.compare.runs import Run, number
 from gan_lab.compare.statistics import interquartile_weights
 from gan_lab.compare.table import headline, health, verdict
@@ -56,7 +56,9 @@ def payload(comparison: Comparison) -> dict[str, Any]:
     """All that the page shows, as plain types."""
     others = comparison.others()
     keys = list(dict.fromkeys(key for setting in comparison.settings for key in setting.labels))
+    folder = _common_folder(comparison.runs)
     return {
+        "folder": str(folder or ""),
         "headline": headline(comparison),
         "notes": [*verdict(comparison), *comparison.notes],
         "metric": short(comparison.metric) if comparison.metric else None,
@@ -77,9 +79,9 @@ def payload(comparison: Comparison) -> dict[str, Any]:
             for setting in comparison.settings
         ],
         "runs": [
-            _run(comparison, place, run, [comparison.metric, *others])
+            _run(comparison, place, run, others, folder)
             for place, setting in enumerate(comparison.settings)
-            for run in setting.runs
+            for run in sorted(setting.runs, key=lambda run: str(run.seed).zfill(12))
         ],
         "curves": curves(comparison.settings),
         "samples": samples(comparison),
@@ -91,12 +93,18 @@ def payload(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _run(comparison: Comparison, place: int, run: Run, keys: Sequence[Any]) -> dict[str, Any]:
+def _common_folder(runs: Sequence[Run]) -> Path | None:
+    """The folder that all runs lie in, where it is worth saying once instead of in every line."""
+    parents = {run.path.parent for run in runs}
+    return parents.pop() if len(parents) == 1 else None
+
+
+def _run(comparison: Comparison, place: int, run: Run, others: Sequence[Key], folder: Path | None) -> dict[str, Any]:
     reading = comparison.settings[place].readings.get(run)
-    finals = [comparison.final(run, key) if key else None for key in keys[1:]]
+    finals = [comparison.final(run, key) for key in others]
     return {
         "setting": place,
-        "path": str(run.path),
+        "path": str(run.path.relative_to(folder) if folder else run.path),
         "seed": run.seed,
         "status": run.status,
         "error": run.error,

@@ -21,7 +21,7 @@
     if (i < palette.length) return palette[i];
     return `hsl(${(i * 47) % 360} 45% ${dark() ? 68 : 42}%)`;
   };
-  const clear = (hex) => (hex[0] === "#" ? hex + "30" : hex.replace(")", " / 0.19)"));
+  const clear = (hex, many) => (hex[0] === "#" ? hex + (many ? "18" : "30") : hex.replace(")", many ? " / 0.09)" : " / 0.19)"));
   const figure = (value) => {
     if (value === null || value === undefined) return "-";
     if (Number.isInteger(value)) return value.toLocaleString("en");
@@ -131,13 +131,14 @@
 
   // -- plots -----------------------------------------------------------------------------------------------------------
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  const config = { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] };
   function layout(more) {
     const axis = { gridcolor: style("--line"), zerolinecolor: style("--line"), linecolor: style("--line"), automargin: true };
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 50, r: 12, t: 10, b: 44 },
       font: { color: style("--ink"), family: "system-ui, sans-serif", size: 13 },
       hoverlabel: { bgcolor: style("--card"), bordercolor: style("--line"), font: { color: style("--ink") }, namelength: -1 },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: style("--soft"), activecolor: style("--accent") },
       showlegend: false, ...more,
       xaxis: { ...axis, ...more.xaxis }, yaxis: { ...axis, ...more.yaxis },
     };
@@ -156,7 +157,7 @@
       const name = data.settings[i].name;
       if (line.low.some((low, k) => low !== line.high[k])) {
         traces.push({ x, y: line.low, mode: "lines", line: { width: 0 }, hoverinfo: "skip" });
-        traces.push({ x, y: line.high, mode: "lines", line: { width: 0 }, fill: "tonexty", fillcolor: clear(hex), hoverinfo: "skip" });
+        traces.push({ x, y: line.high, mode: "lines", line: { width: 0 }, fill: "tonexty", fillcolor: clear(hex, shown.length > 4), hoverinfo: "skip" });
       }
       traces.push({
         x, y: line.mean, name, mode: x.length < 2 ? "markers" : "lines", line: { color: hex, width: 2 }, marker: { color: hex },
@@ -173,7 +174,7 @@
     by("shown").textContent = shown.length < all ? `${shown.length} of ${all} settings are drawn; the squares in the ranking choose.` : "";
     const titles = { images: "images", seconds: "seconds" };
     Plotly.react("curve-plot", traces, layout({
-      hovermode: "x", dragmode: innerWidth < 640 ? false : "zoom",
+      hovermode: "x unified", hoverdistance: -1, dragmode: innerWidth < 640 ? false : "zoom",
       xaxis: { title: { text: titles[axis] }, rangemode: "tozero" },
       yaxis: { title: { text: curve.name }, type: by("log").checked ? "log" : "linear" },
     }), config);
@@ -274,6 +275,7 @@
   by("at").value = by("at").max;
   if (data.samples.more > 0) by("samples-hint").textContent += ` Of the first ${data.settings.length - data.samples.more} settings.`;
 
+  if (data.folder) by("runs-hint").textContent = "In " + data.folder;
   const drawSettings = table(by("settings-table"), settingColumns, data.settings, (_, i) => matches(i));
   const drawRuns = table(by("runs-table"), runColumns, data.runs, (_, i) => matchesRun(i));
   by("differing").hidden = !data.differing.length && !Object.keys(data.provenance).length;
