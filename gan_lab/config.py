@@ -72,6 +72,7 @@ class Tracking:
     log_every: Positive = 2_000
     samples_every: NonNegative = 10_000
     samples: Positive = 64  # pictures in a grid
+    health: bool = True  # warn of collapse, an overpowering or overfitting D, odd gradients, at each log point
     wandb: Wandb = Wandb()
 
 

@@ -10,6 +10,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from gan_lab.core import checkpoint
 from gan_lab.core.hooks import Diverged, Do, Log
 from gan_lab.core.loop import Game, train
 from gan_lab.core.runtime import inference
+from gan_lab.health import Health, Warned
 from gan_lab.scoring import Scoring
 from gan_lab.signals import Signals
 from gan_lab.tracking import Tracker, pictures
@@ -142,6 +144,7 @@ class _Life:
         self.seconds_before, self.clock = 0.0, time.monotonic()
         self.picture: Path | None = None
         self.wandb: WandbTracker | None = None
+        self.health: Health | None = None
 
     # -- start -------------------------------------------------------------------------------------------------------
 
@@ -182,14 +185,17 @@ class _Life:
         config = resolved(self.config, experiment=self.experiment, run_dir=str(self.directory.path))
         self.directory.write_config(OmegaConf.to_yaml(OmegaConf.create(config)))
         self.directory.update_summary(
-            status="running", error=None, config_hash=config_hash(config), metrics={}, best=self.scoring.best(),
-            **self._counters(),
+            status="running", error=None, config_hash=config_hash(config), metrics={}, health=[],
+            best=self.scoring.best(), **self._counters(),
         )  # fmt: skip
         lines = [f"{self.experiment}: {self.directory.path}", *describe(self.config, self.assembly)]
         if state is not None:
             lines.append(f"goes on from {self.game.images:,} images")
         self._track(config, lines)
         self._add_hooks()
+        if self.health and state is not None and state.get("health"):
+            self.health.recall(state["health"])
+            self._note_health()
 
     def _track(self, config: dict[str, Any], lines: list[str]) -> None:
         settings = self.assembly.tracking.wandb
@@ -224,6 +230,10 @@ class _Life:
         actions = (self._look, self._select, self._save)
         for period, action in zip(periods, actions, strict=True):
             self.game.add(Do(period, action))
+        if tracking.health:
+            assembly = self.assembly
+            self.health = Health(self.game, assembly.sampled_nets, tracking.log_every, self._warn, assembly.held_out)
+            self.game.add(self.health)
 
     # -- while it trains ---------------------------------------------------------------------------------------------
 
@@ -249,9 +259,20 @@ class _Life:
             for player, optimizer in self.game.optimizers.items()
         }
         counters = self._counters()
+        # Here and not in a hook of its own: the time that a look takes is not training's.
+        health = self.health.look(self.game) if self.health and self.health.period.due(self.game) else {}
         for tracker in self.trackers:
-            tracker.record(record | counters | rates)
+            tracker.record(record | counters | rates | health)
         self.directory.update_summary(**counters)
+        self._note_health()
+
+    def _note_health(self) -> None:
+        if self.health:
+            self.directory.update_summary(health=[asdict(warned) for warned in self.health.warned.values()])
+
+    def _warn(self, warned: Warned) -> None:
+        for tracker in self.trackers:
+            tracker.warn(asdict(warned))
 
     def _save(self, game: Game) -> None:
         state = {
@@ -259,6 +280,7 @@ class _Life:
             "seconds": self._seconds(),
             "game": game.state_dict(),
             "about": self.assembly.about,
+            "health": self.health.memory() if self.health else None,
         }
         best = self.directory.summary.get("best")
         spare = [best["images"]] if best else []

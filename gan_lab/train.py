@@ -22,6 +22,7 @@ from gan_lab.core.runtime import Runtime, choose_device
 from gan_lab.datasets.store import Store
 from gan_lab.feature_extractors.choice import NotAtHand
 from gan_lab.metrics.evaluator import Evaluator
+from gan_lab.metrics.reference import has_test
 from gan_lab.optimization import build_optimizers, build_schedules, correct_for_lazy_phases, scheduled
 
 
@@ -37,6 +38,7 @@ class Assembly:
     game: Game
     ema: EMA | None
     evaluator: Evaluator
+    held_out: Store | None  # data that training does not see, where somebody looks at them
     about: dict[str, Any]  # what a checkpoint must say besides its state: enough to sample without data
     notes: list[str] = field(default_factory=list)  # what a person should know of how it came about
 
@@ -147,6 +149,9 @@ def assemble(config: DictConfig) -> Assembly:
     schedules = build_schedules(config, trainer.images)
     data = _store(dataset)  # last: what does not fit together is found before a large folder is decoded
     evaluator.load()
+    held_out = evaluator.held_out
+    if held_out is None and tracking.health and has_test(dataset):
+        held_out = dataset.load("test")
     game = Game(
         task,
         phases,
@@ -174,7 +179,7 @@ def assemble(config: DictConfig) -> Assembly:
         "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
     }
     notes = [*_advice(task), *evaluator.notes]
-    return Assembly(trainer, evaluation, tracking, dataset, data, game, ema, evaluator, about, notes)
+    return Assembly(trainer, evaluation, tracking, dataset, data, game, ema, evaluator, held_out, about, notes)
 
 
 def build_evaluator(

@@ -78,11 +78,12 @@ def health(runs: Iterable[Run]) -> list[str]:
     advice: dict[str, str] = {}
     for run in runs:
         for warning in run.health:
-            found.setdefault(str(warning.get("signal")), []).append(run)
-            advice[str(warning.get("signal"))] = str(warning.get("advice", ""))
+            title = str(warning.get("title"))
+            found.setdefault(title, []).append(run)
+            advice[title] = str(warning.get("advice", ""))
     return [
-        f"health: {signal} in {len(having)} run{'s' if len(having) > 1 else ''}: {advice[signal]}  ({having[0].path})"
-        for signal, having in sorted(found.items(), key=lambda item: -len(item[1]))
+        f"health: {title} in {len(having)} run{'s' if len(having) > 1 else ''}: {advice[title]}  ({having[0].path})"
+        for title, having in sorted(found.items(), key=lambda item: -len(item[1]))
     ][:REASONS]
 
 

@@ -161,6 +161,11 @@ class Evaluator:
         metric = enough[word] if word else next(iter(enough.values()), None)
         return (metric.name(self.identity), metric.better == "lower") if metric else None
 
+    @property
+    def held_out(self) -> Store | None:
+        """The split "test", where it is loaded."""
+        return self._splits[1] if self._splits else None
+
     # -- measuring -------------------------------------------------------------------------------------------------
 
     def load(self) -> None:

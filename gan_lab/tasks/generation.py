@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gan_lab.core.forward_pass import ForwardPass, key
-from gan_lab.core.types import AdversarialLoss, AdversarialTerm, DiscriminatorOutput, Phase, Term, regularized
+from gan_lab.core.types import (
+    AdversarialLoss,
+    AdversarialTerm,
+    DiscriminatorOutput,
+    Phase,
+    Term,
+    per_sample,
+    regularized,
+)
 from gan_lab.registry import NonNegative, Positive, Weight, tasks
 
 CHUNK = 64  # samples drawn at once: sample i of a seed is the same however many are asked for
@@ -235,6 +243,12 @@ class Generation:
             samples = self.generate(nets, z[rows], None if asked is None else asked[rows])
             left = num - start
             yield samples[:left], asked[rows][:left] if asked is not None and listens else None
+
+    def logits(self, nets: nn.ModuleDict, samples: Tensor, label: Tensor | None) -> Tensor:
+        """What the discriminator makes of samples [N, ...] with these classes, unaugmented: [N]."""
+        output = nets["discriminator"](samples, label)
+        logits: Tensor = output.logits if isinstance(output, DiscriminatorOutput) else output
+        return per_sample(logits.float())
 
     def listens(self, nets: nn.ModuleDict) -> bool:
         """Whether the generator makes something else of another class."""

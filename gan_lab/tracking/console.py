@@ -127,6 +127,13 @@ class Console:
 
     def picture(self, path: Path, images: int, name: str = "samples") -> None: ...
 
+    def warn(self, warning: Mapping[str, Any]) -> None:
+        """One line when a warning of the health monitor begins or becomes critical."""
+        level = "critical: " if warning["level"] == "critical" else ""
+        what = f"{level}{warning['title']} ({warning['found']})"
+        line = f"  health: {warning['last']:,} images: {what}: {warning['advice']}"
+        self.terminal.print(line, markup=False, style="yellow")
+
     def say(self, line: str) -> None:
         self.terminal.print(line, markup=False)
 
@@ -162,6 +169,9 @@ def last_words(summary: Mapping[str, Any], path: Path, picture: Path | None, *, 
     if best := summary.get("best"):
         where = "the last" if best["images"] == summary["images"] else f"that of {best['images']:,} images"
         lines.append(f"best      {where}, by {best['metric']} {_short(best['value'])} while training")
+    for warning in summary.get("health") or ():
+        since = "" if warning["images"] == warning["last"] else f"{warning['images']:,} to "
+        lines.append(f"health    {warning['title']}, {since}{warning['last']:,} images")
     if picture:
         lines.append(f"pictures  {picture}")
     if link := summary.get("wandb"):

@@ -118,6 +118,8 @@ class RunDirectory:
 
     def picture(self, path: Path, images: int, name: str = "samples") -> None: ...
 
+    def warn(self, warning: Mapping[str, Any]) -> None: ...
+
     def update_summary(self, **values: Any) -> None:
         self.summary |= values
         speed = statistics.median(self.speeds) if self.speeds else 0.0

@@ -127,12 +127,22 @@ class WandbTracker:
         if self.run:
             self._guard(send)
 
+    def warn(self, warning: Mapping[str, Any]) -> None:
+        def send() -> None:
+            level = "ERROR" if warning["level"] == "critical" else "WARN"
+            text = f"{warning['last']:,} images: {warning['found']}: {warning['advice']}"
+            self.run.alert(title=warning["title"], text=text, level=level)
+
+        if self.run:
+            self._guard(send)
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         def send() -> None:
             for name in ("status", "error", "images_per_second"):
                 self.run.summary[name] = summary.get(name)
             for name, score in summary.get("metrics", {}).items():
                 self.run.summary[f"final/{name}"] = score["value"]
+            self.run.summary["health"] = [warning["title"] for warning in summary.get("health") or ()]
             self.run.summary["provenance"] = dict(summary.get("metrics", {}))
             self.run.finish(exit_code=0 if summary["status"] == "finished" else 1)
 

@@ -18,7 +18,8 @@ from gan_lab.compare.runs import find
 from tests.compare.planted import plant, sweep
 
 WARNING = {
-    "signal": "overpowered", "level": "warning", "images": 200, "last": 400, "value": 0.99, "threshold": 0.97,
+    "signal": "overpowered", "title": "D overpowers G", "level": "warning", "images": 200, "last": 400,
+    "value": 0.99, "threshold": 0.97, "found": "accuracy 0.99",
     "advice": "lower D's <learning rate>",
 }  # fmt: skip
 
@@ -209,7 +210,7 @@ def test_samples_follow_the_slider_by_keyboard(page: Any) -> None:
 
 def test_what_went_wrong_is_told_as_text(page: Any) -> None:
     assert "RuntimeError: <b>out</b> of luck" in page.inner_text("#failed-list")
-    assert page.inner_text("#health-list").startswith("overpowered in 3 runs: lower D's <learning rate>")
+    assert page.inner_text("#health-list").startswith("D overpowers G in 3 runs: lower D's <learning rate>")
     assert set(column(page, "runs-table", "health")) == {"overpowered", "-"}
 
 
