@@ -147,7 +147,7 @@ class Comparison:
                 words = ", ".join(dict.fromkeys(short(key_of(name)) for name in known)) or "none"
                 raise ValueError(f"--metric {metric}: these runs have no such score; they have {words}")
             return keys[0]
-        chosen = Counter(key_of(run.summary["best"]["metric"]) for run in self.runs if run.summary.get("best"))
+        chosen = Counter(key_of(run.selected_by) for run in self.runs if run.selected_by)
         if chosen:
             return chosen.most_common(1)[0][0]
         finals = [(name, reading) for run in self.runs for name, reading in run.finals.items()]

@@ -77,37 +77,50 @@ class Run:
 
     @property
     def images(self) -> int:
-        return int(self.summary.get("images") or 0)
+        return int(number(self.summary.get("images")) or 0)
 
     @property
     def seconds(self) -> float:
-        return float(self.summary.get("seconds") or 0.0)
+        return number(self.summary.get("seconds")) or 0.0
 
     @property
     def health(self) -> list[dict[str, Any]]:
         """What the health monitor warned of."""
-        return [dict(warning) for warning in self.summary.get("health") or () if isinstance(warning, Mapping)]
+        warnings = self.summary.get("health")
+        return [dict(w) for w in warnings if isinstance(w, Mapping)] if isinstance(warnings, list) else []
 
     @cached_property
     def finals(self) -> dict[str, Reading]:
         """The scores of its end, with fresh noise, by name."""
-        entries = self.summary.get("metrics") or {}
         return {
-            name: Reading(number(entry.get("value")), entry, int(entry.get("images") or self.images), self.seconds)
-            for name, entry in entries.items()
-            if isinstance(entry, Mapping)
+            name: Reading(
+                number(entry.get("value")), entry, int(number(entry.get("images")) or self.images), self.seconds
+            )
+            for name, entry in self._entries("metrics").items()
         }
+
+    def _entries(self, name: str) -> dict[str, Mapping[str, Any]]:
+        """Scores of the summary, less what somebody has mangled."""
+        entries = self.summary.get(name)
+        entries = entries if isinstance(entries, Mapping) else {}
+        return {str(score): entry for score, entry in entries.items() if isinstance(entry, Mapping)}
+
+    @property
+    def selected_by(self) -> str | None:
+        """The score that chose its best checkpoint."""
+        best = self.summary.get("best")
+        return str(best["metric"]) if isinstance(best, Mapping) and "metric" in best else None
 
     @cached_property
     def curves(self) -> dict[str, list[Reading]]:
         """The scores seen while it trained, by name, in the order of images."""
-        told = self.summary.get("selection") or {}
+        told = self._entries("selection")
         curves: dict[str, list[Reading]] = {}
         for record in self.records:
             for key, value in record.items():
                 if key.startswith(SELECTION):
                     name = key.removeprefix(SELECTION)
-                    seconds = float(record.get("seconds") or 0.0)
+                    seconds = number(record.get("seconds")) or 0.0
                     reading = Reading(number(value), told.get(name, {}), int(record["images"]), seconds)
                     curves.setdefault(name, []).append(reading)
         return curves

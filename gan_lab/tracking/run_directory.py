@@ -101,12 +101,13 @@ class RunDirectory:
     def read_metrics(self) -> list[dict[str, Any]]:
         """Every whole record."""
         records = []
-        for line in self.metrics_file.read_text().splitlines() if self.metrics_file.exists() else ():
+        # Bytes that a crash of the machine left are no text; such a line is none of ours.
+        for line in self.metrics_file.read_text(errors="replace").splitlines() if self.metrics_file.exists() else ():
             try:
                 record = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(record, dict) and "images" in record:
+            if isinstance(record, dict) and isinstance(record.get("images"), (int, float)):
                 records.append(record)
         return records
 

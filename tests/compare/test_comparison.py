@@ -248,6 +248,21 @@ def test_half_written_lines_and_files_are_passed_over(tmp_path: Path) -> None:
     assert [run.status for run in compared(tmp_path).runs] == ["finished", "not started"]
 
 
+def test_what_somebody_mangled_is_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep(tmp_path, {"hinge": [3.0, 3.1, 3.3]})
+    for i, content in enumerate(
+        (
+            {"metrics": [1], "best": 3, "health": "a", "images": "b"},
+            {"metrics": {"fd": 1}, "seconds": None, "selection": 4},
+        )
+    ):
+        run = plant(tmp_path / f"mangled-{i}", seed=7 + i)
+        (run / "summary.json").write_text(json.dumps(content))
+        (run / "metrics.jsonl").write_bytes(b'\xff\xfe\n[3]\n{"images": "x"}\n{"images": 5, "seconds": "y"}\n')
+    assert main(["compare", str(tmp_path), "--html", str(tmp_path / "page.html")]) == 0
+    assert "3 of 5" in capsys.readouterr().out
+
+
 def test_records_with_numbers_that_are_none_are_passed_over(tmp_path: Path) -> None:
     plant(tmp_path / "a", curve={100: None, 200: 3.0})  # type: ignore[dict-item]
     assert [reading.images for reading in compared(tmp_path, at=At("images")).readings] == [200]
