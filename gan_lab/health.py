@@ -128,7 +128,7 @@ RULES = (
         "G's gradient has vanished",
         "{:.1g} of its norm is left",
         "try loss=non_saturating or loss=hinge, or lower optimizer.discriminator.learning_rate",
-        threshold=0.01,
+        threshold=0.03,
         below=True,
     ),
     Rule(

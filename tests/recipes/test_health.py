@@ -81,7 +81,7 @@ def train(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str) 
             mildest, worst = (max, min) if rule.below else (min, max)
             held = [mildest(values[i : i + rule.looks]) for i in range(len(values) - rule.looks + 1)]
             kept = worst(held, default=float("nan"))
-            print(f"  {rule.signal:15} {low:9.3g} {middle:9.3g} {high:9.3g}  held for {rule.looks} looks: {kept:9.3g}")
+            print(f"  {rule.signal:15} {low:9.3g} {middle:9.3g} {high:9.3g}  held: {kept:9.3g}")
     warnings: list[dict[str, Any]] = json.loads((folder / run / "summary.json").read_text())["health"]
     print(f"  warnings: {', '.join(w['signal'] + ' from ' + str(w['images']) for w in warnings) or 'none'}")
     return warnings
