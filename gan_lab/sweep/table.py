@@ -99,6 +99,8 @@ def report(jobs: Sequence[Job], start: float, *, interrupted: bool) -> int:
         output.print("\nover the seeds that finished: median (lowest to highest)", markup=False)
         _print(output, outcomes, {key: label for key, label in labels.items() if key != SEED}, _seed_rows)
     _tell_why(output, [outcome for outcome in unfinished if not (interrupted and outcome.status == "interrupted")])
+    if len(unfinished) < len(outcomes) > 1:
+        output.print(f"\nnext      gan-lab compare {folder} --html page.html", markup=False)
     return len(unfinished)
 
 
