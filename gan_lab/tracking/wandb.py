@@ -11,13 +11,14 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import ParseResult, urlparse
 
 from gan_lab.config import Wandb, flat
 from gan_lab.tracking.redaction import redacted
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 
 PROBE_SECONDS = 2.0
+FINISH_SECONDS = 60.0  # what is not sent by then stays on disk for `wandb sync`
 TAG_LENGTH = 64  # W&B refuses longer ones
 TABLE_ROWS = 50  # a run may have thousands of pictures
 NO_REMOTE = "none"  # of git: its address may have a token in it, and the commit is enough
@@ -32,17 +33,29 @@ def decide_mode(mode: str) -> tuple[str, str | None]:
         mode = os.environ["WANDB_MODE"]
     if mode in ("offline", "disabled"):
         return mode, None
-    server = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    server = _server()
     if not _has_key(server.hostname or ""):
         if mode == "online":
             raise ValueError("tracking.wandb.mode=online needs a key: run `wandb login`, or set WANDB_API_KEY")
         return "offline", "no W&B key: `wandb login` makes the next run online"
+    if trouble := _unreachable():
+        return "offline", trouble
+    return "online", None
+
+
+def _server() -> ParseResult:
+    return urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+
+
+def _unreachable() -> str | None:
+    """Why the server cannot be reached, if that is so."""
+    server = _server()
     try:
         port = server.port or (80 if server.scheme == "http" else 443)
         socket.create_connection((server.hostname or "", port), timeout=PROBE_SECONDS).close()
     except (OSError, ValueError) as error:  # ValueError: WANDB_BASE_URL is no address
-        return "offline", f"{server.hostname} cannot be reached ({error})"
-    return "online", None
+        return f"{server.hostname} cannot be reached ({error})"
+    return None
 
 
 def _has_key(host: str) -> bool:
@@ -79,6 +92,7 @@ class WandbTracker:
         self.mode, self.folder, self.score = mode, folder, score
         self.checkpoints = settings.checkpoints
         self._uploaded: int | None = None  # images of the newest checkpoint that was sent
+        self._gone = False  # whether the server's absence has been told
         self._data = _DataFolder(folder / "wandb" / "data")
         words = redacted({"name": name, "group": group, "tags": [tag[:TAG_LENGTH] for tag in dict.fromkeys(tags)]})
         self._guard(lambda: self._start(settings, columns(config), words | {"job_type": job_type}, best))
@@ -104,7 +118,7 @@ class WandbTracker:
                 console="off",
                 silent=True,
                 init_timeout=30,
-                finish_timeout=60,
+                finish_timeout=FINISH_SECONDS,
                 finish_timeout_raises=False,
                 x_transaction_log_flush_interval=5,  # a killed run's log holds all but its last seconds
                 disable_code=True,
@@ -154,12 +168,13 @@ class WandbTracker:
             self.run.log_artifact(artifact, aliases=["latest", *(["best"] if best else [])])
             self._uploaded = images
 
-        if self.run and self.checkpoints and self._uploaded != images:
+        if self.run and self.checkpoints and self._uploaded != images and self._answers():
             self._guard(send)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         def send() -> None:
-            self._send_table()
+            if self._answers():
+                self._send_table()
             told = redacted({name: summary.get(name) for name in ("status", "error", "images_per_second", "best")})
             for name, value in told.items():
                 self.run.summary[name] = value
@@ -192,6 +207,15 @@ class WandbTracker:
             row = [images, wandb.Image(str(picture))]
             table.add_data(*row, *([scores.get(scored), scored] if self.score else []))
         self.run.log({"samples_by_images": table, "images": int(shown[-1].stem)})
+
+    def _answers(self) -> bool:
+        """Whether artifacts can be sent: W&B asks the server before each, again and again while there is no answer."""
+        trouble = _unreachable() if self.mode == "online" else None
+        if trouble and not self._gone:
+            self._gone = True
+            place = self.folder / "wandb" / Path(self.run.dir).parent.name
+            warnings.warn(f"W&B: {trouble}; `wandb sync {place}` sends the rest of this run later", stacklevel=2)
+        return trouble is None
 
     def _guard(self, call: Callable[[], Any]) -> None:
         try:
