@@ -18,6 +18,7 @@ from gan_lab.tracking.redaction import redacted
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 
 PROBE_SECONDS = 2.0
+LOGIN = "run `wandb login`, or set WANDB_API_KEY"
 FINISH_SECONDS = 60.0  # what is not sent by then stays on disk for `wandb sync`
 TAG_LENGTH = 64  # W&B refuses longer ones
 TABLE_ROWS = 50  # a run may have thousands of pictures
@@ -33,14 +34,18 @@ def decide_mode(mode: str) -> tuple[str, str | None]:
         mode = os.environ["WANDB_MODE"]
     if mode in ("offline", "disabled"):
         return mode, None
-    server = _server()
-    if not _has_key(server.hostname or ""):
+    if not _has_key(_server().hostname or ""):
         if mode == "online":
-            raise ValueError("tracking.wandb.mode=online needs a key: run `wandb login`, or set WANDB_API_KEY")
+            raise ValueError(f"tracking.wandb.mode=online needs a key: {LOGIN}")
         return "offline", "no W&B key: `wandb login` makes the next run online"
     if trouble := _unreachable():
         return "offline", trouble
     return "online", None
+
+
+def no_way_online() -> str | None:
+    """Why nothing can be asked of the server, with the remedy, if that is so."""
+    return _unreachable() if _has_key(_server().hostname or "") else f"no W&B key: {LOGIN}"
 
 
 def _server() -> ParseResult:
