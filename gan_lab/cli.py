@@ -1,4 +1,4 @@
-"""The command: train, list, sample, evaluate, compare, dashboard. Heavy imports happen in the command that needs them."""
+"""The command: train, list, sample, evaluate, compare, ... Heavy imports happen in the command that needs them."""
 
 from __future__ import annotations
 

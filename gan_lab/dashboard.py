@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+import yaml
+
+from gan_lab import registry
 from gan_lab.compare.comparison import Comparison, shorter
 from gan_lab.compare.runs import Run, differing, find
 from gan_lab.metrics.base import is_headline, short_names
@@ -86,19 +90,26 @@ class Subject:
 
     @cached_property
     def command(self) -> str:
-        """The command line that repeats it."""
-        import yaml
+        """The command line that repeats it: a sweep's, where all combinations are there, or one a run."""
+        jobs = [_overrides(run) for run in self.runs]
+        if not all(jobs):
+            return ""
+        values = {key: list(dict.fromkeys(job.get(key, "") for job in jobs)) for job in jobs for key in job}
+        if math.prod(map(len, values.values())) == len(jobs):
+            jobs = [{key: ",".join(found) for key, found in values.items()}]
+        flag = " -m" if len(self.runs) > len(jobs) else ""
+        lines = [shlex.join(f"{key}={value}" for key, value in job.items()) for job in jobs]
+        return str(redacted("\n".join(f"gan-lab train{flag} {line}" for line in lines)))
 
-        for file, keys, flag in (
-            (self.path / "multirun.yaml", ("hydra", "overrides", "task"), "-m "),
-            (self.path / ".hydra" / "overrides.yaml", (), ""),
-        ):
-            with contextlib.suppress(OSError, yaml.YAMLError, KeyError, TypeError):
-                words = yaml.safe_load(file.read_text())
-                for key in keys:
-                    words = words[key]
-                return str(redacted(f"gan-lab train {flag}{shlex.join(words)}"))
-        return ""
+
+def _overrides(run: Run) -> dict[str, str]:
+    """What the run was told on its command line, less where it lies."""
+    try:
+        words = yaml.safe_load((run.path / ".hydra" / "overrides.yaml").read_text())
+    except (OSError, yaml.YAMLError):
+        return {}
+    pairs = (str(word).partition("=")[::2] for word in words or ())
+    return {key: value for key, value in pairs if key not in ("run_dir", "sweep_dir")}
 
 
 def _group(run: Run) -> str:
@@ -145,6 +156,7 @@ def make(path: Path, entity: str | None = None, project: str | None = None) -> l
 
     Raises ValueError without runs, without wandb-workspaces, without a key or an answer, and for what W&B refuses.
     """
+    registry.load()  # which scores are worth a chart, those of plug-ins included
     shown = subject(path, entity, project)
     try:
         import wandb_workspaces.reports.v2 as reports
@@ -204,7 +216,7 @@ def _finals(shown: Subject, wr: Any) -> list[Any]:
     """A bar chart a score, and how the settings lead to the first of them."""
     if not shown.scores:
         return []
-    short = short_names(shown.scores)
+    short = short_names(dict.fromkeys(shown.scores))
     bars = [wr.BarPlot(title=short[name], metrics=[f"final/{name}"]) for name in shown.scores]
     return [_coordinates(shown, wr), *bars] if shown.settings else bars
 
@@ -212,7 +224,7 @@ def _finals(shown: Subject, wr: Any) -> list[Any]:
 def _coordinates(shown: Subject, wr: Any) -> Any:
     from wandb_workspaces.reports.v2.internal import Column
 
-    class Setting(wr.ParallelCoordinatesPlotColumn):  # type: ignore[misc]
+    class Setting(wr.ParallelCoordinatesPlotColumn):
         """A column of a setting. The package's own takes every dotted key for a nested one."""
 
         def _to_model(self) -> Any:
@@ -221,7 +233,7 @@ def _coordinates(shown: Subject, wr: Any) -> Any:
     headline = shown.scores[0]
     columns = [Setting(metric=wr.Config(key), display_name=shorter(key)) for key in (*shown.settings, SEED)]
     score = wr.ParallelCoordinatesPlotColumn(
-        metric=wr.SummaryMetric(f"final/{headline}"), display_name=short_names([headline])[headline]
+        metric=wr.SummaryMetric(f"final/{headline}"), display_name=short_names({headline: None})[headline]
     )
     return wr.ParallelCoordinatesPlot(title="settings to score", columns=[*columns, score])
 
@@ -261,8 +273,6 @@ def _report(shown: Subject, wr: Any) -> Any:
         )  # fmt: skip
 
     blocks: list[Any] = [wr.MarkdownBlock(text=_told(shown))]
-    if shown.command:
-        blocks += [wr.P("The command line to repeat it:"), wr.CodeBlock(code=shown.command, language="shell")]
     for name, panels in _sections(shown, wr).items():
         single = name in ("Samples", "Final scores")  # pictures and coordinates of a mean would be none
         runset = runs("runs" if single else "settings", grouped=not single)
@@ -287,8 +297,11 @@ def _told(shown: Subject) -> str:
             values = [*(setting.labels.get(key) for key in shown.settings), mean, interval, len(setting.values)]
             lines += _row([*values, setting.verdict])
     failed = [run for run in shown.runs if run.error]
-    lines += ["", *(f"- {run.path.name} {run.status}: {run.error}" for run in failed)] if failed else []
+    # The errors' kinds alone: what else they say is not ours to publish.
+    lines += ["", *(f"- {run.path.name} {run.status}: {str(run.error).split(':')[0]}" for run in failed)]
     lines += ["", *(f"- {note}" for note in (*shown.notes, *(comparison.notes if comparison else ())))]
+    if shown.command:
+        lines += ["", "To repeat it:", "", "```bash", shown.command, "```"]
     return str(redacted("\n".join(lines)))
 
 

@@ -59,7 +59,7 @@ class StubArtifact:
 
     @property
     def name(self) -> str:
-        return str(self.input["artifactCollectionNames"][0])
+        return str(self.input["artifactCollectionName"])
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -198,7 +198,8 @@ class StubWandb:
                 "id": f"bucket-{run.id}", "name": run.id, "summaryMetrics": json.dumps(run.summary),
                 "displayName": run.told("displayName"), "logLineCount": 0, "historyLineCount": len(run.history),
                 "eventsLineCount": 0, "historyTail": json.dumps(tail), "eventsTail": "[]",
-                "config": run.told("config"), "tags": run.told("tags"), "notes": "", "wandbConfig": "{}",
+                "config": run.told("config"), "tags": run.told("tags"), "notes": "",
+                "wandbConfig": json.dumps({"t": 1}),  # telemetry: without it, a run has never begun
             }  # fmt: skip
         return {"model": {"id": "project", "name": "", "entity": {"id": "entity", "name": ENTITY}, "bucket": bucket}}
 
@@ -264,6 +265,16 @@ class StubWandb:
 
     def _project_internal_id(self, _: Any) -> Any:
         return {"project": {"id": "project", "internalId": "project"}}
+
+    def _get_projects(self, variables: dict[str, Any]) -> Any:
+        names = dict.fromkeys(run.told("project") for run in self.runs.values())
+        nodes = [
+            {"__typename": "Project", "id": name, "name": name, "entityName": variables["entity"], "user": None,
+             "createdAt": "2026-01-01T00:00:00", "isBenchmark": False}
+            for name in names
+        ]  # fmt: skip
+        page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        return {"models": {"pageInfo": page, "edges": [{"node": node} for node in nodes]}}
 
     # -- W&B's own sweeps ----------------------------------------------------------------------------------------------
 
