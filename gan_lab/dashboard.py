@@ -96,7 +96,7 @@ class Subject:
             return ""
         values = {key: list(dict.fromkeys(job.get(key, "") for job in jobs)) for job in jobs for key in job}
         if math.prod(map(len, values.values())) == len(jobs):
-            jobs = [{key: ",".join(found) for key, found in values.items()}]
+            jobs = [{key: ",".join(sorted(found, key=_by_number)) for key, found in values.items()}]
         flag = " -m" if len(self.runs) > len(jobs) else ""
         lines = [shlex.join(f"{key}={value}" for key, value in job.items()) for job in jobs]
         return str(redacted("\n".join(f"gan-lab train{flag} {line}" for line in lines)))
@@ -110,6 +110,13 @@ def _overrides(run: Run) -> dict[str, str]:
         return {}
     pairs = (str(word).partition("=")[::2] for word in words or ())
     return {key: value for key, value in pairs if key not in ("run_dir", "sweep_dir")}
+
+
+def _by_number(value: str) -> tuple[float, str]:
+    try:
+        return float(value), ""
+    except ValueError:
+        return math.inf, value
 
 
 def _group(run: Run) -> str:
