@@ -80,7 +80,7 @@ def history(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [record["history"]["item"] for record in records if record["type"] == "history"]
 
 
-def test_the_config_is_nested_by_parts_and_the_run_has_its_group(records: list[dict[str, Any]]) -> None:
+def test_each_setting_is_a_column_and_the_run_has_its_group(records: list[dict[str, Any]]) -> None:
     (run,) = (record["run"] for record in records if record["type"] == "run")
     config = run["config"]["update"]
     for part, name in (
@@ -89,12 +89,13 @@ def test_the_config_is_nested_by_parts_and_the_run_has_its_group(records: list[d
         ("loss", "non_saturating"),
         ("dataset", "mixture"),
     ):
-        assert config[part]["name"] == name
-    assert config["generator"]["width"] == 8
-    assert config["trainer"]["images"] == 1024
-    assert config["optimizer"]["generator"]["name"] == "adam"
+        assert config[f"{part}.name"] == name
+    assert config["generator.width"] == 8
+    assert config["trainer.images"] == 1024
+    assert config["optimizer.generator.name"] == "adam"
+    assert config["regularizer"] == "none"
     assert (run["project"], run["job_type"], run["run_group"]) == ("tests", "train", "none")
-    assert set(run["tags"]) == {"one", "two", "none"}
+    assert set(run["tags"]) == {"one", "two", "none", "mixture", "mlp", "non_saturating"}
     assert run["display_name"] == "none-run"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 
 from gan_lab import dashboard
 from gan_lab.cli import main
@@ -69,7 +70,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StubWandb]:
         patch.setenv("WANDB_BASE_URL", stub.url)
         patch.setenv("WANDB_API_KEY", KEY)
         patch.setenv("DATA_SERVER_TOKEN", PLANTED)
+        wandb.teardown()  # a process's first run decides for all which server it is
         yield stub
+        wandb.teardown()
 
 
 # -- a sweep -----------------------------------------------------------------------------------------------------------
@@ -308,9 +311,12 @@ def test_a_server_that_dies_costs_a_warning_and_nothing_else(
     monkeypatch.setattr(tracking, "FINISH_SECONDS", 1.0)
     with StubWandb() as mortal:
         monkeypatch.setenv("WANDB_BASE_URL", mortal.url)
+        wandb.teardown()
         words = ["run_dir=orphan", "tracking.wandb.checkpoints=true", "trainer.checkpoint_every=64"]
         with pytest.warns(UserWarning, match="W&B") as warned:
             assert main(["train", *SMALL, *words]) == 0
+    wandb.teardown()
+    assert [run.exit_code for run in mortal.runs.values()] == [None]
     told = [str(warning.message) for warning in warned if "W&B" in str(warning.message)]
     assert len(told) == 1
     assert "wandb sync orphan/wandb/run-" in told[0]
