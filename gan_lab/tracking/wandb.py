@@ -18,6 +18,7 @@ from gan_lab.tracking.redaction import redacted
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 
 PROBE_SECONDS = 2.0
+OLDER_HOST = "api.wandb.ai"  # the default server's name for W&B before 0.31; a key for it serves for both
 LOGIN = "run `wandb login`, or set WANDB_API_KEY"
 FINISH_SECONDS = 60.0  # what is not sent by then stays on disk for `wandb sync`
 TAG_LENGTH = 64  # W&B refuses longer ones
@@ -34,7 +35,7 @@ def decide_mode(mode: str) -> tuple[str, str | None]:
         mode = os.environ["WANDB_MODE"]
     if mode in ("offline", "disabled"):
         return mode, None
-    if not _has_key(_server().hostname or ""):
+    if not _has_key():
         if mode == "online":
             raise ValueError(f"tracking.wandb.mode=online needs a key: {LOGIN}")
         return "offline", "no W&B key: `wandb login` makes the next run online"
@@ -45,11 +46,17 @@ def decide_mode(mode: str) -> tuple[str, str | None]:
 
 def no_way_online() -> str | None:
     """Why nothing can be asked of the server, with the remedy, if that is so."""
-    return _unreachable() if _has_key(_server().hostname or "") else f"no W&B key: {LOGIN}"
+    return _unreachable() if _has_key() else f"no W&B key: {LOGIN}"
 
 
 def _server() -> ParseResult:
-    return urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    """The server of this process's environment, or the default of the installed W&B, which has changed with 0.31."""
+    address = os.environ.get("WANDB_BASE_URL")
+    if address is None:
+        import wandb
+
+        address = wandb.Settings().base_url
+    return urlparse(address)
 
 
 def _unreachable() -> str | None:
@@ -63,11 +70,17 @@ def _unreachable() -> str | None:
     return None
 
 
-def _has_key(host: str) -> bool:
+def _has_key() -> bool:
+    """Whether there is a key for the server, in the environment or where `wandb login` writes it."""
     if os.environ.get("WANDB_API_KEY"):
         return True
+    server = _server()
+    hosts = [server.netloc, server.hostname or ""]
+    if "WANDB_BASE_URL" not in os.environ:
+        hosts.append(OLDER_HOST)
     try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+        known = netrc.netrc(os.environ.get("NETRC"))
+        return any(known.authenticators(host) for host in hosts)
     except (OSError, netrc.NetrcParseError):
         return False
 
