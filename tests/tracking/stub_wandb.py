@@ -283,6 +283,13 @@ class StubWandb:
         project = {"name": variables.get("projectName"), "entity": {"name": ENTITY}}
         return {"upsertSweep": {"sweep": {"name": "sweep0", "project": project}, "configValidationWarnings": []}}
 
+    def _sweep_with_runs(self, variables: dict[str, Any]) -> Any:
+        sweep = {
+            "id": "sweep", "name": variables["sweep"], "state": "RUNNING", "config": self.sweeps[-1]["config"],
+            "controller": None, "scheduler": None, "runs": {"edges": []},
+        }  # fmt: skip
+        return {"project": {"sweep": sweep}}
+
     def _create_agent(self, _: Any) -> Any:
         return {"createAgent": {"agent": {"id": "agent"}}}
 

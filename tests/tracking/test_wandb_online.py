@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 import wandb
+import yaml
 
 from gan_lab import dashboard
 from gan_lab.cli import main
+from gan_lab.config import EXPERIMENTS
 from gan_lab.losses import NonSaturating
 from gan_lab.registry import losses
 from gan_lab.tracking import wandb as tracking
@@ -289,9 +291,34 @@ def test_checkpoints_are_artifacts_latest_and_best(resumed: StubRun, server: Stu
 
 
 def test_a_run_of_wandbs_sweep_agent_is_the_agents(server: StubWandb, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep0")
+    """The first command line of the shipped search, in the surroundings that `wandb agent` makes for it."""
+    search = yaml.safe_load((EXPERIMENTS / "wandb" / "sweep.yaml").read_text())
+    assert search["command"] == ["${env}", "gan-lab", "train", "${args_no_hyphens}"]
+    chosen = {key: entry.get("value", entry.get("values", [None])[0]) for key, entry in search["parameters"].items()}
+    Path("chosen.yaml").write_text(
+        yaml.safe_dump({"wandb_version": 1} | {key: {"value": value} for key, value in chosen.items()})
+    )
+    for name, value in (("ID", "sweep0"), ("PARAM_PATH", "chosen.yaml")):
+        monkeypatch.setenv(f"WANDB_SWEEP_{name}", value)
     monkeypatch.setenv("WANDB_RUN_ID", "agents1")
-    assert tracking._stable_id(Path("agents/wandb")) == "agents1"
+    wandb.teardown()
+    words = [f"{key}={value}" for key, value in chosen.items()]
+    short = [
+        "trainer.images=256",
+        "evaluation.samples=64",
+        "dataset.samples=256",
+        "trainer.device=cpu",
+        "run_dir=agents",
+    ]
+    assert main(["train", *words, "run_dir=agents"]) == 0
+    wandb.teardown()
+    run = server.runs["agents1"]
+    assert run.told("sweep") == "sweep0"
+    assert run.exit_code == 0
+    assert chosen.items() <= run.config.items()
+    assert run.config["loss.name"] == chosen["loss"]
+    assert search["metric"]["name"] in run.summary
+    assert Path("agents/wandb/run_id").read_text() == "agents1"
 
 
 # -- trouble -----------------------------------------------------------------------------------------------------------
