@@ -258,9 +258,10 @@ def columns(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _DataFolder:
-    """Where W&B stages artifacts until they are sent: beside the run, so that an offline one is whole as a folder.
+    """Where W&B stages artifacts until they are sent: beside the run, for a host that sees the run at the same path.
 
-    It is told by environment alone, and a process may have several runs one after the other.
+    W&B records absolute paths: `wandb sync` of a folder that was moved sends all but the artifacts' files. The place is
+    told by environment alone, and a process may have several runs one after the other.
     """
 
     def __init__(self, path: Path) -> None:

@@ -303,13 +303,7 @@ def test_a_run_of_wandbs_sweep_agent_is_the_agents(server: StubWandb, monkeypatc
     monkeypatch.setenv("WANDB_RUN_ID", "agents1")
     wandb.teardown()
     words = [f"{key}={value}" for key, value in chosen.items()]
-    short = [
-        "trainer.images=256",
-        "evaluation.samples=64",
-        "dataset.samples=256",
-        "trainer.device=cpu",
-        "run_dir=agents",
-    ]
+    words += ["trainer.images=256", "evaluation.samples=64", "dataset.samples=256", "trainer.device=cpu"]
     assert main(["train", *words, "run_dir=agents"]) == 0
     wandb.teardown()
     run = server.runs["agents1"]
