@@ -1,4 +1,4 @@
-"""The command: train, list, sample, evaluate, compare. Heavy imports happen in the command that needs them."""
+"""The command: train, list, sample, evaluate, compare, ... Heavy imports happen in the command that needs them."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ gan-lab: any generator against any discriminator under any loss, on any data
 
   gan-lab compare RUN_OR_FOLDER... [--at images=N --html FILE --json FILE]
                                          which settings are better, over their seeds, and how sure that is
+  gan-lab dashboard SWEEP_OR_RUN [--entity E --project P]
+                                         a workspace and a report in W&B, made for these runs
 
   gan-lab COMMAND --help says more. Examples:
     gan-lab train                                                the default: DCGAN on 4,000 real digits
@@ -55,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
     words = list(sys.argv[1:] if argv is None else argv)
     commands = {"train": train, "list": list_parts, "sample": sample, "evaluate": evaluate, "compare": compare}
+    commands["dashboard"] = dashboard
     if words[:1] in (["--version"], ["-V"]):
         print(f"gan-lab {__version__}")
         return 0
@@ -205,4 +208,22 @@ def compare(argv: Sequence[str]) -> int:
     from gan_lab.compare.command import compare as rank
 
     rank(Wishes(given.paths, given.metric, given.at, given.where, given.html, given.json))
+    return 0
+
+
+def dashboard(argv: Sequence[str]) -> int:
+    """Make a workspace and a report in W&B for the runs of a folder, and print where they are."""
+    parser = _Parser(
+        prog="gan-lab dashboard",
+        description="A saved workspace and a report in W&B: these runs alone, grouped by the settings in which they "
+        "differ, with scores, losses, health and samples against images. Each call makes new ones.",
+    )
+    parser.add_argument("path", metavar="SWEEP_OR_RUN", type=Path, help="a sweep's folder, or a run directory")
+    parser.add_argument("--entity", metavar="NAME", help="the user or team that has the runs (as their links say)")
+    parser.add_argument("--project", metavar="NAME", help="the project that they are in (as their links say)")
+    given = parser.parse_args(argv)
+    from gan_lab.dashboard import make
+
+    workspace, report = make(given.path, given.entity, given.project)
+    print(f"workspace  {workspace}", f"report     {report}", sep="\n")
     return 0

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -63,6 +63,7 @@ class Wandb:
     entity: str | None = None
     group: str | None = None  # null: the sweep, or the experiment
     tags: tuple[str, ...] = ()
+    checkpoints: bool = False  # upload each as a model artifact, with the aliases latest and best
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,19 @@ def config_hash(config: dict[str, Any]) -> str:
     kept = {name: value for name, value in config.items() if name not in (*UNHASHED, "experiment")}
     kept["trainer"] = {name: value for name, value in config["trainer"].items() if name not in UNHASHED_TRAINER}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested config by dotted keys. Parts that are chosen as a list get one more key with their names, `r1+lecam`."""
+    result: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            if prefix == "" and key == "regularizer":
+                result[key] = "+".join(map(str, value)) or "none"
+            result |= flat(value, f"{prefix}{key}.")
+        else:
+            result[f"{prefix}{key}"] = tuple(map(str, value)) if isinstance(value, list) else value
+    return result
 
 
 def publish() -> None:

@@ -82,13 +82,19 @@ def _finished(directory: RunDirectory, config: DictConfig) -> bool:
 
 
 def run(
-    config: DictConfig, path: Path, *, experiment: str, sweep: str | None = None, refused: Told | None = None
+    config: DictConfig,
+    path: Path,
+    *,
+    experiment: str,
+    sweep: str | None = None,
+    name: str | None = None,
+    refused: Told | None = None,
 ) -> int:
     """Train what the config says in the directory, or go on there. Returns the exit code; never raises.
 
     0 finished, 1 failed or diverged, 2 could not start, 130 or 143 interrupted and saved. Whatever the parts do,
-    raising or exiting, stays in this run. `refused` is told why it could not start: an older run's summary is left as
-    it is.
+    raising or exiting, stays in this run. `name` is what a person calls a sweep's job. `refused` is told why it could
+    not start: an older run's summary is left as it is.
     """
     directory = RunDirectory(path)
     claimed = False
@@ -100,7 +106,7 @@ def run(
         _check(directory, assembly, config)
         directory.lock()
         claimed = True
-        return _Life(config, assembly, directory, experiment, sweep).live()
+        return _Life(config, assembly, directory, experiment, sweep, name).live()
     except ValueError as error:
         return _could_not_start(directory, config, str(error), refused)
     except OSError as error:
@@ -134,10 +140,16 @@ class _Life:
     """The stages of a run that has its directory."""
 
     def __init__(
-        self, config: DictConfig, assembly: Assembly, directory: RunDirectory, experiment: str, sweep: str | None
+        self,
+        config: DictConfig,
+        assembly: Assembly,
+        directory: RunDirectory,
+        experiment: str,
+        sweep: str | None,
+        name: str | None,
     ) -> None:
         self.config, self.assembly, self.directory = config, assembly, directory
-        self.experiment, self.sweep = experiment, sweep
+        self.experiment, self.sweep, self.name = experiment, sweep, name
         self.game, self.trainer = assembly.game, assembly.trainer
         self.scoring = Scoring(assembly, directory)
         self.trackers: list[Tracker] = [directory]
@@ -201,19 +213,19 @@ class _Life:
         settings = self.assembly.tracking.wandb
         mode, why = decide_mode(settings.mode)
         if mode != "disabled":
-            parts = [config[part]["name"] for part in ("generator", "discriminator", "loss", "dataset")]
+            parts = [config[part]["name"] for part in ("dataset", "generator", "discriminator", "loss")]
+            parts += config.get("regularizer") or ()
             self.wandb = WandbTracker(
                 settings,
                 mode,
                 self.directory.path,
                 config | {"gan_lab": __version__},
-                name=f"{parts[0]}-{parts[2]}-{self.trainer.seed}-{self.directory.path.name[:8]}"
-                if self.sweep
-                else f"{self.experiment}-{self.directory.path.name}",
+                name=self.name or f"{self.experiment}-{self.directory.path.name}",
                 group=settings.group or self.sweep or self.experiment,
                 job_type="sweep" if self.sweep else "train",
-                tags=(*settings.tags, self.experiment),
+                tags=(*settings.tags, self.experiment, *parts),
                 best=self.scoring.directions,
+                score=self.scoring.selecting and self.scoring.selecting[0],
             )
             self.trackers.append(self.wandb)
             lines.append(f"W&B {mode}{f': {why}' if why else ''}")
@@ -284,7 +296,11 @@ class _Life:
         }
         best = self.directory.summary.get("best")
         spare = [best["images"]] if best else []
-        checkpoint.save(state, self.directory.checkpoints, keep=self.trainer.keep_checkpoints, spare=spare)
+        path = checkpoint.save(state, self.directory.checkpoints, keep=self.trainer.keep_checkpoints, spare=spare)
+        if self.wandb:
+            scores = {key: best[key] for key in ("metric", "value")} if best and spare == [game.images] else {}
+            about = {"config_hash": self.directory.summary["config_hash"], **scores}
+            self.wandb.checkpoint(path, game.images, best=bool(scores), metadata=about)
 
     def _samples(self, num: int, seed: int) -> torch.Tensor:
         with inference(self.assembly.sampled_nets, self.assembly.evaluation.batch_norm) as nets:
@@ -349,11 +365,11 @@ class _Life:
         return code
 
 
-def run_job(config: DictConfig, sweep: str | None = None, refused: Told | None = None) -> int:
+def run_job(config: DictConfig, sweep: str | None = None, name: str | None = None, refused: Told | None = None) -> int:
     """`run` for the job that Hydra has made a folder for."""
     from hydra.core.hydra_config import HydraConfig
 
     job = HydraConfig.get().runtime
     path, here = Path(job.output_dir), Path.cwd()
     path = path.relative_to(here) if path.is_relative_to(here) else path
-    return run(config, path, experiment=job.choices.get("experiment", "none"), sweep=sweep, refused=refused)
+    return run(config, path, experiment=job.choices.get("experiment", "none"), sweep=sweep, name=name, refused=refused)

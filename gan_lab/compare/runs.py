@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from gan_lab.config import flat
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 
 SEED = "trainer.seed"
@@ -128,19 +129,6 @@ class Run:
 
 def number(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested config by dotted keys. Parts that are chosen as a list get one more key with their names, `r1+lecam`."""
-    result: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            if prefix == "" and key == "regularizer":
-                result[key] = "+".join(map(str, value)) or "none"
-            result |= flat(value, f"{prefix}{key}.")
-        else:
-            result[f"{prefix}{key}"] = tuple(map(str, value)) if isinstance(value, list) else value
-    return result
 
 
 def find(paths: Sequence[Path]) -> list[Run]:

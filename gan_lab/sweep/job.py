@@ -66,7 +66,8 @@ class SweepJob:
             with contextlib.suppress(OSError):  # a full disk, say: then the terminal alone has heard it
                 note.write_text(why)
 
-        return run_job(config, sweep=config.sweep_name or Path(hydra.sweep.dir).name, refused=refused)
+        sweep = config.sweep_name or Path(hydra.sweep.dir).name
+        return run_job(config, sweep=sweep, name=self._name(), refused=refused)
 
     def _name(self) -> str:
         own = plan.describe(plan.values(HydraConfig.get().overrides.task), self.labels)

@@ -6,15 +6,24 @@ import netrc
 import os
 import secrets
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import ParseResult, urlparse
 
-from gan_lab.config import Wandb
+from gan_lab.config import Wandb, flat
+from gan_lab.tracking.redaction import redacted
+from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 
 PROBE_SECONDS = 2.0
+OLDER_HOST = "api.wandb.ai"  # the default server's name for W&B before 0.31; a key for it serves for both
+LOGIN = "run `wandb login`, or set WANDB_API_KEY"
+FINISH_SECONDS = 60.0  # what is not sent by then stays on disk for `wandb sync`
+TAG_LENGTH = 64  # W&B refuses longer ones
+TABLE_ROWS = 50  # a run may have thousands of pictures
+NO_REMOTE = "none"  # of git: its address may have a token in it, and the commit is enough
 
 
 def decide_mode(mode: str) -> tuple[str, str | None]:
@@ -26,30 +35,62 @@ def decide_mode(mode: str) -> tuple[str, str | None]:
         mode = os.environ["WANDB_MODE"]
     if mode in ("offline", "disabled"):
         return mode, None
-    server = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
-    if not _has_key(server.hostname or ""):
+    if not _has_key():
         if mode == "online":
-            raise ValueError("tracking.wandb.mode=online needs a key: run `wandb login`, or set WANDB_API_KEY")
+            raise ValueError(f"tracking.wandb.mode=online needs a key: {LOGIN}")
         return "offline", "no W&B key: `wandb login` makes the next run online"
+    if trouble := _unreachable():
+        return "offline", trouble
+    return "online", None
+
+
+def no_way_online() -> str | None:
+    """Why nothing can be asked of the server, with the remedy, if that is so."""
+    return _unreachable() if _has_key() else f"no W&B key: {LOGIN}"
+
+
+def _server() -> ParseResult:
+    """The server of this process's environment, or the default of the installed W&B, which has changed with 0.31."""
+    address = os.environ.get("WANDB_BASE_URL")
+    if address is None:
+        import wandb
+
+        address = wandb.Settings().base_url
+    return urlparse(address)
+
+
+def _unreachable() -> str | None:
+    """Why the server cannot be reached, if that is so."""
+    server = _server()
     try:
         port = server.port or (80 if server.scheme == "http" else 443)
         socket.create_connection((server.hostname or "", port), timeout=PROBE_SECONDS).close()
     except (OSError, ValueError) as error:  # ValueError: WANDB_BASE_URL is no address
-        return "offline", f"{server.hostname} cannot be reached ({error})"
-    return "online", None
+        return f"{server.hostname} cannot be reached ({error})"
+    return None
 
 
-def _has_key(host: str) -> bool:
+def _has_key() -> bool:
+    """Whether there is a key for the server, in the environment or where `wandb login` writes it."""
     if os.environ.get("WANDB_API_KEY"):
         return True
+    server = _server()
+    hosts = [server.netloc, server.hostname or ""]
+    if "WANDB_BASE_URL" not in os.environ:
+        hosts.append(OLDER_HOST)
     try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+        known = netrc.netrc(os.environ.get("NETRC"))
+        return any(known.authenticators(host) for host in hosts)
     except (OSError, netrc.NetrcParseError):
         return False
 
 
 class WandbTracker:
-    """Sends records against images seen. Whatever W&B raises becomes one warning, and the run goes on without it."""
+    """Sends records against images seen. Whatever W&B raises becomes one warning, and the run goes on without it.
+
+    `config` is nested; it arrives there flat. `best` says which scores have a direction, min or max; `score` is the one
+    of them that chooses the best checkpoint, or None.
+    """
 
     def __init__(
         self,
@@ -63,31 +104,29 @@ class WandbTracker:
         job_type: str,
         tags: Sequence[str],
         best: Mapping[str, str],
+        score: str | None = None,
     ) -> None:
         self.run: Any = None
-        self.mode, self.folder = mode, folder
-        self._guard(lambda: self._start(settings, config, name, group, job_type, tags, best))
+        self.mode, self.folder, self.score = mode, folder, score
+        self.checkpoints = settings.checkpoints
+        self._uploaded: int | None = None  # images of the newest checkpoint that was sent
+        self._gone = False  # whether the server's absence has been told
+        self._data = _DataFolder(folder / "wandb" / "data")
+        words = redacted({"name": name, "group": group, "tags": [tag[:TAG_LENGTH] for tag in dict.fromkeys(tags)]})
+        self._guard(lambda: self._start(settings, columns(config), words | {"job_type": job_type}, best))
 
     def _start(
-        self,
-        settings: Wandb,
-        config: Mapping[str, Any],
-        name: str,
-        group: str | None,
-        job_type: str,
-        tags: Sequence[str],
-        best: Mapping[str, str],
+        self, settings: Wandb, config: Mapping[str, Any], words: Mapping[str, Any], best: Mapping[str, str]
     ) -> None:
         import wandb
 
+        place = {"project": settings.project, "entity": settings.entity, "id": _stable_id(self.folder / "wandb")}
+        if os.environ.get("WANDB_SWEEP_ID"):  # W&B's own sweep agent has decided all three, and tells by environment
+            place = {}
+        self._data.enter()
         run = wandb.init(
-            project=settings.project,
-            entity=settings.entity,
-            group=group,
-            job_type=job_type,
-            tags=list(tags),
-            name=name,
-            id=_stable_id(self.folder / "wandb"),
+            **place,  # type: ignore[arg-type]
+            **words,
             resume="allow" if self.mode == "online" else None,
             mode=self.mode,  # type: ignore[arg-type]
             dir=str(self.folder.absolute()),  # its service keeps the directory where the first run began
@@ -97,13 +136,20 @@ class WandbTracker:
                 console="off",
                 silent=True,
                 init_timeout=30,
-                finish_timeout=60,
+                finish_timeout=FINISH_SECONDS,
                 finish_timeout_raises=False,
                 x_transaction_log_flush_interval=5,  # a killed run's log holds all but its last seconds
+                disable_code=True,
+                save_code=False,
+                git_remote=NO_REMOTE,
+                x_disable_meta=redacted(sys.argv) != sys.argv,  # it holds the command line
             ),
         )
         run.define_metric("images")
         run.define_metric("*", step_metric="images")
+        for name in ("step", "seconds"):  # counters: no chart of their own
+            run.define_metric(name, step_metric="images", hidden=True)
+        run.define_metric("performance/*", step_metric="images", summary="mean")
         for metric, direction in best.items():  # the table shows the best value, not the last
             run.define_metric(metric, step_metric="images", summary=direction)
         self.run = run
@@ -136,10 +182,29 @@ class WandbTracker:
         if self.run:
             self._guard(send)
 
+    def checkpoint(self, path: Path, images: int, *, best: bool, metadata: Mapping[str, Any]) -> None:
+        """Upload a checkpoint's directory as `latest`, and as `best` where it is that; each number of images once."""
+
+        def send() -> None:
+            import wandb
+
+            artifact = wandb.Artifact(f"checkpoint-{self.run.id}", "model", metadata={"images": images, **metadata})
+            # A copy, since older checkpoints are removed here before a slow upload ends.
+            for file in sorted(path.iterdir()):
+                artifact.add_file(str(file), policy="mutable", skip_cache=True)
+            self.run.log_artifact(artifact, aliases=["latest", *(["best"] if best else [])])
+            self._uploaded = images
+
+        if self.run and self.checkpoints and self._uploaded != images and self._answers():
+            self._guard(send)
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         def send() -> None:
-            for name in ("status", "error", "images_per_second"):
-                self.run.summary[name] = summary.get(name)
+            if self._answers():
+                self._send_table()
+            told = redacted({name: summary.get(name) for name in ("status", "error", "images_per_second", "best")})
+            for name, value in told.items():
+                self.run.summary[name] = value
             for name, score in summary.get("metrics", {}).items():
                 self.run.summary[f"final/{name}"] = score["value"]
             self.run.summary["health"] = [warning["title"] for warning in summary.get("health") or ()]
@@ -149,6 +214,36 @@ class WandbTracker:
         if self.run:
             self._guard(send)
             self.run = None
+        self._data.leave()
+
+    def _send_table(self) -> None:
+        """All pictures of the run directory, those of the time before a resumption included, as rows of a table."""
+        import wandb
+
+        directory = RunDirectory(self.folder)
+        pictures = sorted((p for p in directory.samples.glob("*.png") if p.stem.isdigit()), key=lambda p: int(p.stem))
+        if not pictures:
+            return
+        stride = -(-len(pictures) // TABLE_ROWS)
+        shown = pictures[::-stride][::-1]  # the last one is among them
+        key = SELECTION + self.score if self.score else None
+        scores = {r["images"]: r[key] for r in directory.read_metrics() if key and r.get(key) is not None}
+        table = wandb.Table(columns=["images", "samples", *([self.score, "scored at"] if self.score else [])])
+        for picture in shown:
+            images = int(picture.stem)
+            scored = max((at for at in scores if at <= images), default=None)  # the two need not have one rhythm
+            row = [images, wandb.Image(str(picture))]
+            table.add_data(*row, *([scores.get(scored), scored] if self.score else []))
+        self.run.log({"samples_by_images": table, "images": int(shown[-1].stem)})
+
+    def _answers(self) -> bool:
+        """Whether artifacts can be sent: W&B asks the server before each, again and again while there is no answer."""
+        trouble = _unreachable() if self.mode == "online" else None
+        if trouble and not self._gone:
+            self._gone = True
+            place = self.folder / "wandb" / Path(self.run.dir).parent.name
+            warnings.warn(f"W&B: {trouble}; `wandb sync {place}` sends the rest of this run later", stacklevel=2)
+        return trouble is None
 
     def _guard(self, call: Callable[[], Any]) -> None:
         try:
@@ -158,10 +253,46 @@ class WandbTracker:
             warnings.warn(f"W&B stopped ({type(error).__name__}: {error}); metrics.jsonl has everything", stacklevel=2)
 
 
+def columns(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as W&B's table wants it: one column a setting, `generator.width`, and no secret in it.
+
+    The keys are dotted and at the top, because W&B's own sweep agent puts what it sweeps over there under the names of
+    the command line: `generator.width`, which would stand beside a nested column of the same name, and `generator`,
+    which would replace a nested one with all that is in it.
+    Of a key W&B stores `{"generator.width": {"value": 64}}`, which a query names `config.generator.width.value`, where
+    a nested one would be `config.generator.value.width`.
+    """
+    told = {key: ", ".join(value) if isinstance(value, tuple) else value for key, value in flat(config).items()}
+    cleaned: dict[str, Any] = redacted(told)
+    return cleaned
+
+
+class _DataFolder:
+    """Where W&B stages artifacts until they are sent: beside the run, for a host that sees the run at the same path.
+
+    W&B records absolute paths: `wandb sync` of a folder that was moved sends all but the artifacts' files. The place is
+    told by environment alone, and a process may have several runs one after the other.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.entered = path, False
+
+    def enter(self) -> None:
+        if "WANDB_DATA_DIR" not in os.environ:
+            os.environ["WANDB_DATA_DIR"], self.entered = str(self.path.absolute()), True
+
+    def leave(self) -> None:
+        if self.entered:
+            os.environ.pop("WANDB_DATA_DIR", None)
+            self.entered = False
+
+
 def _stable_id(folder: Path) -> str:
     """The id of this run directory's W&B run, made once."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "run_id"
-    if not file.exists():
+    if agents := os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID"):
+        file.write_text(agents)
+    elif not file.exists():
         file.write_text(secrets.token_hex(4))
     return file.read_text().strip()

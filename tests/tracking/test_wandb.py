@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlparse
 
 import pytest
 
@@ -80,7 +81,7 @@ def history(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [record["history"]["item"] for record in records if record["type"] == "history"]
 
 
-def test_the_config_is_nested_by_parts_and_the_run_has_its_group(records: list[dict[str, Any]]) -> None:
+def test_each_setting_is_a_column_and_the_run_has_its_group(records: list[dict[str, Any]]) -> None:
     (run,) = (record["run"] for record in records if record["type"] == "run")
     config = run["config"]["update"]
     for part, name in (
@@ -89,12 +90,13 @@ def test_the_config_is_nested_by_parts_and_the_run_has_its_group(records: list[d
         ("loss", "non_saturating"),
         ("dataset", "mixture"),
     ):
-        assert config[part]["name"] == name
-    assert config["generator"]["width"] == 8
-    assert config["trainer"]["images"] == 1024
-    assert config["optimizer"]["generator"]["name"] == "adam"
+        assert config[f"{part}.name"] == name
+    assert config["generator.width"] == 8
+    assert config["trainer.images"] == 1024
+    assert config["optimizer.generator.name"] == "adam"
+    assert config["regularizer"] == "none"
     assert (run["project"], run["job_type"], run["run_group"]) == ("tests", "train", "none")
-    assert set(run["tags"]) == {"one", "two", "none"}
+    assert set(run["tags"]) == {"one", "two", "none", "mixture", "mlp", "non_saturating"}
     assert run["display_name"] == "none-run"
 
 
@@ -232,6 +234,28 @@ def test_a_key_may_stand_in_the_netrc(open_port: int, tmp_path: Path, monkeypatc
     assert decide_mode("auto") == ("online", None)
     (tmp_path / "netrc").write_text("machine elsewhere.example login user password xxxx\n")
     assert decide_mode("auto")[0] == "offline"
+
+
+@pytest.mark.parametrize("host", ["default", "api.wandb.ai"])
+def test_a_key_of_wandb_login_is_found_for_the_default_server(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`wandb login` writes it under the server's name, which W&B has changed; the older name still serves."""
+    import wandb
+
+    tried: list[Any] = []
+
+    def refuse(address: Any, **_: object) -> NoReturn:
+        tried.append(address)
+        raise OSError("no network here")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    default = str(urlparse(wandb.Settings().base_url).hostname)
+    (tmp_path / "netrc").write_text(f"machine {default if host == 'default' else host} login user password xxxx\n")
+    (tmp_path / "netrc").chmod(0o600)
+    mode, why = decide_mode("auto")
+    assert (mode, tried) == ("offline", [(default, 443)])
+    assert "no network here" in str(why)
 
 
 def test_an_address_that_is_none_does_not_stop_a_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,36 @@
+"""What must not leave this machine: values of environment variables whose names say that they are secret."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+SECRET_NAME = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
+SHORTEST = 8  # a shorter value, such as 1 or true, would stand in many innocent words
+REPLACEMENT = "[redacted]"
+
+
+def _secrets() -> list[str]:
+    """Longest first: one may be a part of another."""
+    found = {value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= SHORTEST}
+    return sorted(found, key=len, reverse=True)
+
+
+def redacted(value: Any) -> Any:
+    """The same value with every such secret replaced in its strings, at any depth, keys included."""
+    secrets = _secrets()
+    return _replace(value, secrets) if secrets else value
+
+
+def _replace(value: Any, secrets: list[str]) -> Any:
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, REPLACEMENT)
+        return value
+    if isinstance(value, Mapping):
+        return {_replace(key, secrets): _replace(inner, secrets) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_replace(inner, secrets) for inner in value)
+    return value
