@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ PROBE_SECONDS = 2.0
 OLDER_HOST = "api.wandb.ai"  # the default server's name for W&B before 0.31; a key for it serves for both
 LOGIN = "run `wandb login`, or set WANDB_API_KEY"
 FINISH_SECONDS = 60.0  # what is not sent by then stays on disk for `wandb sync`
+GRACE_SECONDS = 10.0  # for W&B to keep that limit itself
 TAG_LENGTH = 64  # W&B refuses longer ones
 TABLE_ROWS = 50  # a run may have thousands of pictures
 NO_REMOTE = "none"  # of git: its address may have a token in it, and the commit is enough
@@ -209,12 +211,33 @@ class WandbTracker:
                 self.run.summary[f"final/{name}"] = score["value"]
             self.run.summary["health"] = [warning["title"] for warning in summary.get("health") or ()]
             self.run.summary["provenance"] = dict(summary.get("metrics", {}))
-            self.run.finish(exit_code=0 if summary["status"] == "finished" else 1)
+            self._leave(0 if summary["status"] == "finished" else 1)
 
         if self.run:
             self._guard(send)
             self.run = None
         self._data.leave()
+
+    def _leave(self, exit_code: int) -> None:
+        """Finish in a thread of its own: beside a server that is gone, W&B's own limit was seen not to hold.
+
+        Raises TimeoutError, and whatever W&B raises; what was not sent is on the disk.
+        """
+        run, troubles = self.run, []
+
+        def finish() -> None:
+            try:
+                run.finish(exit_code=exit_code)
+            except Exception as error:
+                troubles.append(error)
+
+        finishing = threading.Thread(target=finish, daemon=True)
+        finishing.start()
+        finishing.join(FINISH_SECONDS + GRACE_SECONDS)
+        if finishing.is_alive():
+            raise TimeoutError(f"not all was sent in {FINISH_SECONDS + GRACE_SECONDS:.0f} s")
+        if troubles:
+            raise troubles[0]
 
     def _send_table(self) -> None:
         """All pictures of the run directory, those of the time before a resumption included, as rows of a table."""

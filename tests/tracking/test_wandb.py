@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -307,6 +308,21 @@ def test_trouble_with_wandb_never_fails_a_run(
     assert summary(Path("run"))["status"] == "finished"
     assert [record["images"] for record in metrics(Path("run"))] == [32, 64]
     assert "wandb sync None" not in capsys.readouterr().out
+
+
+def test_a_finish_that_never_ends_is_left_alone(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    from gan_lab.tracking import wandb as tracking
+
+    for name in ("FINISH_SECONDS", "GRACE_SECONDS"):
+        monkeypatch.setattr(tracking, name, 0.1)
+    monkeypatch.setattr(wandb.Run, "finish", lambda *_, **__: threading.Event().wait())
+    with pytest.warns(UserWarning, match="W&B stopped .*not all was sent"):
+        assert main([*TRAIN, "trainer.images=64", "tracking.log_every=32", "tracking.wandb.mode=offline"]) == 0
+    assert summary(Path("run"))["status"] == "finished"
+    monkeypatch.undo()
+    wandb.teardown()
 
 
 def test_a_disabled_run_does_without_wandb(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
