@@ -266,6 +266,7 @@ class Comparison:
 
     # -- beside it ---------------------------------------------------------------------------------------------------
 
+    @cached_property
     def others(self) -> list[Key]:
         """Further scores worth a column: those of all scored runs, with equal provenance; else a note says why not."""
         from gan_lab import registry

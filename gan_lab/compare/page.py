@@ -54,7 +54,7 @@ def render(comparison: Comparison) -> str:
 
 def payload(comparison: Comparison) -> dict[str, Any]:
     """All that the page shows, as plain types."""
-    others = comparison.others()
+    others = comparison.others
     keys = list(dict.fromkeys(key for setting in comparison.settings for key in setting.labels))
     folder = _common_folder(comparison.runs)
     return {

@@ -92,7 +92,7 @@ def health(runs: Iterable[Run]) -> list[str]:
 
 def _print_fitting(output: Console, comparison: Comparison) -> None:
     """With as many of the further scores as there is room for."""
-    others = comparison.others()
+    others = comparison.others
     while True:
         table = _table(comparison, others)
         width = Measurement.get(output, output.options.update(max_width=10_000), table).maximum
@@ -147,7 +147,7 @@ def figure(value: float | None) -> str:
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
     """All of it as plain types."""
-    others = comparison.others()
+    others = comparison.others
     readings = comparison.readings
     about = dict(readings[0].provenance) if readings else {}
     for own in ("value", "values", "deviation_over_noise", "images"):

@@ -14,7 +14,7 @@ from gan_lab.compare.command import moment
 from gan_lab.compare.comparison import At, Comparison
 from gan_lab.compare.runs import find
 from gan_lab.tracking.run_directory import RunDirectory
-from tests.compare.planted import FD, plant, sweep
+from tests.compare.planted import COVERAGE, FD, plant, sweep
 
 
 def compared(*paths: Path, **wishes: Any) -> Comparison:
@@ -147,6 +147,23 @@ def test_measures_without_a_reference_are_not_ranked_over_data_sets(tmp_path: Pa
     plant(tmp_path / "b", name="modes", about=about, dataset="mixture", dataset__layout="grid")
     with pytest.raises(ValueError, match="its dataset differs"):
         compared(tmp_path)
+
+
+def test_a_further_score_that_is_not_comparable_is_left_out_and_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep(tmp_path / "runs", {"hinge": [3.0, 3.1, 3.3], "minimax": [1.0, 1.1, 1.2]})
+    file = tmp_path / "runs/hinge-0/summary.json"
+    content = json.loads(file.read_text())
+    content["metrics"][COVERAGE]["resize"] = "bilinear"
+    file.write_text(json.dumps(content))
+    assert main(["compare", str(tmp_path / "runs"), "--html", str(tmp_path / "page.html")]) == 0
+    assert capsys.readouterr().out.count("coverage is left out: its resize differs") == 1
+
+
+def test_a_score_that_is_no_number_is_left_out(tmp_path: Path) -> None:
+    sweep(tmp_path, {"hinge": [3.0, float("nan"), float("inf")]})
+    assert [setting.values for setting in compared(tmp_path).settings] == [[3.0]]
 
 
 def test_fewer_runs_can_be_compared_by_a_setting(tmp_path: Path) -> None:

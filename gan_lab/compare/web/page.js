@@ -22,6 +22,7 @@
     return `hsl(${(i * 47) % 360} 45% ${dark() ? 68 : 42}%)`;
   };
   const clear = (hex, many) => (hex[0] === "#" ? hex + (many ? "18" : "30") : hex.replace(")", many ? " / 0.09)" : " / 0.19)"));
+  const plain = (text) => String(text).replace(/[<&]/g, " "); // Plotly takes some markup
   const figure = (value) => {
     if (value === null || value === undefined) return "-";
     if (Number.isInteger(value)) return value.toLocaleString("en");
@@ -162,7 +163,7 @@
       traces.push({
         x, y: line.mean, name, mode: x.length < 2 ? "markers" : "lines", line: { color: hex, width: 2 }, marker: { color: hex },
         customdata: line.low.map((low, k) => [figure(low), figure(line.high[k])]),
-        hovertemplate: "%{y:.4g} (%{customdata[0]} to %{customdata[1]})  " + name.replace(/[<&]/g, " ") + "<extra></extra>",
+        hovertemplate: "%{y:.4g} (%{customdata[0]} to %{customdata[1]})  " + plain(name) + "<extra></extra>",
       });
     }
     const all = data.settings.filter((_, i) => matches(i)).length;
@@ -176,7 +177,7 @@
     Plotly.react("curve-plot", traces, layout({
       hovermode: "x unified", hoverdistance: -1, dragmode: innerWidth < 640 ? false : "zoom",
       xaxis: { title: { text: titles[axis] }, rangemode: "tozero" },
-      yaxis: { title: { text: curve.name }, type: by("log").checked ? "log" : "linear" },
+      yaxis: { title: { text: plain(curve.name) }, type: by("log").checked ? "log" : "linear" },
     }), config);
   }
 
@@ -197,17 +198,19 @@
         axes.forEach((axis, k) => {
           trace.x.push(k);
           trace.y.push(axis.at(axis.value(run)));
-          trace.text.push(`${data.settings[i].name} seed=${run.seed}<br>${axis.title} ${typeof axis.value(run) === "number" ? figure(axis.value(run)) : axis.value(run)}`);
+          const value = axis.value(run);
+          const what = `${axis.title} ${typeof value === "number" ? figure(value) : value}`;
+          trace.text.push(`${plain(data.settings[i].name)} seed=${run.seed}<br>${plain(what)}`);
         });
         trace.x.push(null); trace.y.push(null); trace.text.push("");
       }
       traces.push(trace);
     }
     const ticks = axes.flatMap((axis, k) => axis.ticks.map(([text, y]) => ({
-      x: k, y, text: String(text).replace(/[<&]/g, " "), xanchor: k === axes.length - 1 ? "right" : "left", xshift: k === axes.length - 1 ? -7 : 7, showarrow: false,
+      x: k, y, text: plain(text), xanchor: k === axes.length - 1 ? "right" : "left", xshift: k === axes.length - 1 ? -7 : 7, showarrow: false,
       font: { size: 12 }, bgcolor: style("--back"), borderpad: 1, opacity: 0.9,
     })));
-    const heads = axes.map((axis, k) => ({ x: k, y: 1.12, text: `<b>${axis.title}</b>`, showarrow: false, xanchor: k === 0 ? "left" : k === axes.length - 1 ? "right" : "center" }));
+    const heads = axes.map((axis, k) => ({ x: k, y: 1.12, text: `<b>${plain(axis.title)}</b>`, showarrow: false, xanchor: k === 0 ? "left" : k === axes.length - 1 ? "right" : "center" }));
     by("parallel-plot").style.minWidth = axes.length * 130 + "px";
     Plotly.react("parallel-plot", traces, layout({
       hovermode: "closest", dragmode: false, annotations: [...ticks, ...heads], margin: { l: 20, r: 20, t: 10, b: 16 },
