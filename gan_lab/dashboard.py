@@ -76,7 +76,7 @@ class Subject:
     def scores(self) -> list[str]:
         """Names of final scores that are worth a chart, the one that chose the best checkpoints first."""
         names = dict.fromkeys(name for run in self.runs for name in (*run.finals, *run.curves) if is_headline(name))
-        chosen = [run.summary["best"]["metric"] for run in self.runs if run.summary.get("best")]
+        chosen = [run.selected_by for run in self.runs if run.selected_by]
         first = max(set(chosen), key=chosen.count) if chosen else None
         return sorted(names, key=lambda name: name != first)
 
