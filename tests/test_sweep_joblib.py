@@ -223,7 +223,7 @@ def test_every_job_that_began_is_one_wandb_run_in_its_own_folder(folder: Path, s
         text = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout
         records = [json.loads(line) for line in text.splitlines()]
         (run,) = (record["run"] for record in records if record["type"] == "run")
-        assert run["config"]["update"]["loss"]["name"] == loss
+        assert run["config"]["update"]["loss.name"] == loss
         assert run["run_group"] == "out", "the sweep"
         assert [record["exit"].get("exit_code", 0) for record in records if record["type"] == "exit"] == [code]
 
