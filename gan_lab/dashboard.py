@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -49,12 +50,15 @@ class Subject:
 
     @cached_property
     def filter(self) -> str:
-        """Which of the project's runs, in the words of wandb-workspaces: the group, or the one run."""
+        """Which of the project's runs, in the words of wandb-workspaces: a sweep's by its group, others by their ids.
+
+        The group of a run alone is its experiment, which others share.
+        """
         if len(self.runs) == 1:
             return f"Metric('ID') == {_id(self.runs[0])!r}"
-        if len(self.groups) == 1:
+        if len(self.groups) == 1 and all(_of_sweep(run) for run in self.runs):
             return f"Metric('Group') == {self.groups[0]!r}"
-        return f"Metric('Group') in {self.groups!r}"
+        return f"Metric('ID') in {[_id(run) for run in self.runs]!r}"
 
     @cached_property
     def comparison(self) -> Comparison | None:
@@ -94,8 +98,9 @@ class Subject:
         jobs = [_overrides(run) for run in self.runs]
         if not all(jobs):
             return ""
-        values = {key: list(dict.fromkeys(job.get(key, "") for job in jobs)) for job in jobs for key in job}
-        if math.prod(map(len, values.values())) == len(jobs):
+        values = {key: list(dict.fromkeys(job[key] for job in jobs if key in job)) for job in jobs for key in job}
+        alike = all(job.keys() == values.keys() for job in jobs)
+        if alike and math.prod(map(len, values.values())) == len(jobs):
             jobs = [{key: ",".join(sorted(found, key=_by_number)) for key, found in values.items()}]
         flag = " -m" if len(self.runs) > len(jobs) else ""
         lines = [shlex.join(f"{key}={value}" for key, value in job.items()) for job in jobs]
@@ -122,9 +127,12 @@ def _by_number(value: str) -> tuple[float, str]:
 def _group(run: Run) -> str:
     """The group that the run has in W&B."""
     named = run.config.get("tracking.wandb.group") or run.config.get("sweep_name")
-    parent = run.path.resolve().parent
-    sweep = parent.name if (parent / "multirun.yaml").exists() else None
+    sweep = run.path.resolve().parent.name if _of_sweep(run) else None
     return str(named or sweep or run.config.get("experiment"))
+
+
+def _of_sweep(run: Run) -> bool:
+    return (run.path.resolve().parent / "multirun.yaml").exists()
 
 
 def _link(run: Run) -> str | None:
@@ -304,8 +312,9 @@ def _told(shown: Subject) -> str:
             values = [*(setting.labels.get(key) for key in shown.settings), mean, interval, len(setting.values)]
             lines += _row([*values, setting.verdict])
     failed = [run for run in shown.runs if run.error]
-    # The errors' kinds alone: what else they say is not ours to publish.
-    lines += ["", *(f"- {run.path.name} {run.status}: {str(run.error).split(':')[0]}" for run in failed)]
+    # An exception's name, if that is how it begins: what else errors say is not ours to publish.
+    kinds = {run: re.match(r"[A-Z]\w*(?=:)", str(run.error)) for run in failed}
+    lines += ["", *(f"- {run.path.name} {run.status}{f': {kind[0]}' if kind else ''}" for run, kind in kinds.items())]
     lines += ["", *(f"- {note}" for note in (*shown.notes, *(comparison.notes if comparison else ())))]
     if shown.command:
         lines += ["", "To repeat it:", "", "```bash", shown.command, "```"]

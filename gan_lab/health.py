@@ -232,6 +232,9 @@ class Health(Hook):
         values: dict[str, float] = {}
         for phase, recorded in self._norms.items():
             norms = torch.stack(recorded).double().cpu()
+            norms = norms[norms.isfinite()]  # the others moved nothing, and are counted as skipped
+            if not len(norms):
+                continue
             median = float(norms.median())
             first = self._first.setdefault(phase, median)
             usual = [*self._usual.get(phase, []), median][-REMEMBERED:]

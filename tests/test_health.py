@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gan_lab.cli import main
 from gan_lab.core import checkpoint
-from gan_lab.health import RULES, Rule, nearest_distance, overfitting, statistics_gap
+from gan_lab.health import RULES, Health, Rule, nearest_distance, overfitting, statistics_gap
 from gan_lab.registry import generators
 from tests.core.toys import equal
 
@@ -220,6 +220,17 @@ def test_logits_without_a_boundary_have_no_accuracy_to_judge(loss: str, tmp_path
     last = [record for record in records(tmp_path / "run") if "health/collapse" in record][-1]
     assert "health/overpowered" not in last
     assert "health/gradient_peak" in last
+
+
+def test_a_gradient_that_is_none_hides_no_later_peak_and_no_vanishing() -> None:
+    watch = Health.__new__(Health)
+    watch._norms, watch._seen, watch._first, watch._usual, watch._margins = {}, {}, {}, {}, []
+    signals = []
+    for norms in ([1, 2, math.nan, 2], [1, 1000, 1], [1e-9, 1e-9, math.inf], [math.nan]):
+        watch._norms = {"generator": [torch.tensor(float(norm)) for norm in norms]}
+        signals.append(watch._of_training())
+    assert [s.get("gradient_peak") for s in signals] == pytest.approx([1, 1000 / 1.5, 1e-9, None])
+    assert [s.get("gradient_share") for s in signals] == pytest.approx([1, 0.5, 5e-10, None])
 
 
 def test_numbers_that_are_none_raise_nothing_and_stop_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from gan_lab.compare.runs import Reading, Run, differing
+from gan_lab.compare.runs import Reading, Run, differing, number
 from gan_lab.compare.statistics import bootstrap_interval, interquartile_mean
 
 ENOUGH = 3  # runs of a setting: with fewer, seeds alone part the intervals of equal settings too often
@@ -155,17 +155,33 @@ class Comparison:
 
     def _read(self) -> None:
         """The score of each run at its end, or at equal images or seconds."""
-        if self.at.what == "end":
+        ended = self.at.what == "end"
+        if ended:
             self._read_finals()
-            if len({reading.images for reading in self.readings}) > 1:
-                self.notes.append("the runs ended after unequal images: scores seen while training are compared")
-                self.at = At("images")
+            if self._uneven():
+                self._take_seen()
         if self.at.what == "images":
-            self._read_at_images(self.at.amount)
+            self._read_at_images(self.at.amount, ("finished",) if ended else ("finished", "running"))
         elif self.at.what == "seconds":
             self._read_at_seconds(self.at.amount)
         if not self.readings:
             self.notes.append(f"no run has {short(self.metric)} yet")
+
+    def _uneven(self) -> bool:
+        """Whether the ends lie apart by more than the batch by which a run oversteps."""
+        images = {run: reading.images for setting in self.settings for run, reading in setting.readings.items()}
+        batches = [int(number(run.config.get("trainer.batch_size")) or 0) for run in images]
+        return bool(images) and max(images.values()) - min(images.values()) > max(batches)
+
+    def _take_seen(self) -> None:
+        """Take scores seen while training instead, but for those that somebody has asked for after the end."""
+        scored = [run for setting in self.settings for run in setting.readings]
+        if any(run.scored_again for run in scored) or not all(self.curve(run, self.metric) for run in scored):
+            low, *_, high = sorted(reading.images for reading in self.readings)
+            self.notes.append(f"the scores were taken after unequal training, {low:,} to {high:,} images")
+            return
+        self.notes.append("the runs ended after unequal images: scores seen while training are compared")
+        self.at = At("images")
 
     @property
     def readings(self) -> list[Reading]:
@@ -188,10 +204,10 @@ class Comparison:
     def curve(self, run: Run, key: Key | None) -> list[Reading]:
         return next((curve for name, curve in run.curves.items() if key_of(name) == key), [])
 
-    def _read_at_images(self, amount: float | None) -> None:
-        curves = {run: self.curve(run, self.metric) for run in self.runs if run.status in ("finished", "running")}
+    def _read_at_images(self, amount: float | None, statuses: Sequence[str]) -> None:
+        curves = {run: self._by_plan(run) for run in self.runs if run.status in statuses}
         limit = float("inf") if amount is None else amount
-        points = [{r.images for r in curve if r.images <= limit} for curve in curves.values() if curve]
+        points = [{images for images in curve if images <= limit} for curve in curves.values() if curve]
         common = set.intersection(*points) if points else set()
         if points and not common:
             every = sorted({run.config.get("evaluation.every") for run in curves}, key=str)
@@ -200,7 +216,13 @@ class Comparison:
             raise ValueError(f"there is no number of images{within} at which all runs were scored: {why}")
         images = max(common, default=0)
         self.at = At("images", images)
-        self._set(lambda run: next((r for r in curves.get(run, ()) if r.images == images), None))
+        self._set(lambda run: curves.get(run, {}).get(images))
+
+    def _by_plan(self, run: Run) -> dict[int, Reading]:
+        """The scores seen while training by the images at which they were due: a batch may step beyond that."""
+        every, batch = (int(number(run.config.get(key)) or 0) for key in ("evaluation.every", "trainer.batch_size"))
+        readings = self.curve(run, self.metric)
+        return {r.images // every * every if every > batch else r.images: r for r in readings}
 
     def _read_at_seconds(self, amount: float | None) -> None:
         curves = {run: self.curve(run, self.metric) for run in self.runs if run.status in ("finished", "running")}

@@ -57,10 +57,12 @@ def payload(comparison: Comparison) -> dict[str, Any]:
     others = comparison.others
     keys = list(dict.fromkeys(key for setting in comparison.settings for key in setting.labels))
     folder = _common_folder(comparison.runs)
+    drawn, missing = curves(comparison.settings)
+    no_room = [f"no room for {missing} further curves: compare fewer runs with --where"] if missing else []
     return {
         "folder": str(folder or ""),
         "headline": headline(comparison),
-        "notes": [*verdict(comparison), *comparison.notes],
+        "notes": [*verdict(comparison), *comparison.notes, *no_room],
         "metric": short(comparison.metric) if comparison.metric else None,
         "lower": comparison.lower,
         "keys": [shorter(key) for key in keys],
@@ -83,7 +85,7 @@ def payload(comparison: Comparison) -> dict[str, Any]:
             for place, setting in enumerate(comparison.settings)
             for run in sorted(setting.runs, key=lambda run: str(run.seed).zfill(12))
         ],
-        "curves": curves(comparison.settings),
+        "curves": drawn,
         "samples": samples(comparison),
         "differing": [
             {"key": key, "values": [_word(value) for value in values]} for key, values in comparison.differing.items()
@@ -142,8 +144,11 @@ def _digits(value: float | None, digits: int = 4) -> float | None:
 # -- curves ------------------------------------------------------------------------------------------------------------
 
 
-def curves(settings: Sequence[Setting]) -> list[dict[str, Any]]:
-    """Of each thing recorded, each setting's curve: mean, lowest and highest over runs, against images and seconds."""
+def curves(settings: Sequence[Setting]) -> tuple[list[dict[str, Any]], int]:
+    """Of each thing recorded, each setting's curve: mean, lowest and highest over runs, against images and seconds.
+
+    And how many of them there is no room for.
+    """
     names = _names(run for setting in settings for run in setting.runs)
     points = max(6, min(POINTS, NUMBERS // max(1, 5 * len(settings) * min(len(names), 8))))
     found: list[dict[str, Any]] = []
@@ -154,7 +159,7 @@ def curves(settings: Sequence[Setting]) -> list[dict[str, Any]]:
         if found and spent > NUMBERS:  # those that come first are asked for first
             break
         found.append({"name": _title(name), "lines": lines})
-    return found
+    return found, len(names) - len(found)
 
 
 def _title(name: str) -> str:

@@ -46,6 +46,7 @@ class Run:
     def __init__(self, path: Path, scores: Mapping[str, Any] | None = None) -> None:
         self.path, self._directory = path, RunDirectory(path)
         self.summary = self._directory.summary
+        self.scored_again = scores is not None
         if scores is not None:
             self.summary = self.summary | {"metrics": scores}
         self.status = self._directory.status()
@@ -145,7 +146,9 @@ def find(paths: Sequence[Path]) -> list[Run]:
             raise ValueError(f"{path}: there is neither a run nor a folder of runs")
         if path.is_file():
             scored = _evaluated(path)
-            found.setdefault(scored.path.resolve(), scored)
+            if scored.path.resolve() in found:
+                raise ValueError(f"{path}: another of these files tells of {scored.path}, too; give one of them")
+            found[scored.path.resolve()] = scored
             continue
         runs = list(_runs_under(path))
         if not runs:

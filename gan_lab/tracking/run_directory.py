@@ -69,7 +69,10 @@ class RunDirectory:
         self._lock.release()
 
     def locked(self) -> bool:
-        """Whether a living process trains here: `running` in the summary without it means killed."""
+        """Whether a living process trains here: `running` in the summary without it means killed.
+
+        Where this user may not ask, the summary is taken at its word.
+        """
         if not self._lock.is_locked and not (self.path / ".lock").exists():
             return False
         try:
@@ -77,6 +80,8 @@ class RunDirectory:
                 return False
         except Timeout:
             return True
+        except OSError:
+            return self.summary.get("status") == "running"
 
     def status(self) -> str:
         """The summary's status, but `killed` where nobody trains any more, and `not started` without a summary."""
@@ -134,6 +139,8 @@ def _finite(value: Any) -> Any:
     """Numbers that JSON does not know as null, at any depth."""
     if isinstance(value, Mapping):
         return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

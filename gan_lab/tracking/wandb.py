@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import http.client
 import netrc
 import os
 import secrets
-import socket
+import ssl
 import sys
 import threading
+import urllib.error
+import urllib.request
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +23,7 @@ from gan_lab.config import Wandb, flat
 from gan_lab.tracking.redaction import redacted
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 
-PROBE_SECONDS = 2.0
+PROBE_SECONDS = 4.0
 OLDER_HOST = "api.wandb.ai"  # the default server's name for W&B before 0.31; a key for it serves for both
 LOGIN = "run `wandb login`, or set WANDB_API_KEY"
 FINISH_SECONDS = 60.0  # what is not sent by then stays on disk for `wandb sync`
@@ -52,23 +57,38 @@ def no_way_online() -> str | None:
 
 
 def _server() -> ParseResult:
-    """The server of this process's environment, or the default of the installed W&B, which has changed with 0.31."""
+    """The server of this process's environment, of `wandb login --host`, or the installed W&B's default."""
     address = os.environ.get("WANDB_BASE_URL")
-    if address is None:
-        import wandb
+    return urlparse(address or _default_server())
 
-        address = wandb.Settings().base_url
-    return urlparse(address)
+
+@functools.cache
+def _default_server() -> str:
+    import wandb
+
+    settings = wandb.Settings()
+    with contextlib.suppress(Exception):  # settings.base_url alone knows nothing of the file; setup() starts a process
+        folder = Path(os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb")
+        settings.settings_system = str(folder / "settings")
+        settings.update_from_system_settings()
+    return str(settings.base_url)
 
 
 def _unreachable() -> str | None:
-    """Why the server cannot be reached, if that is so."""
+    """Why the server does not answer, if that is so. Asked over HTTP and through the environment's proxy, as W&B does:
+    a connection alone also opens where everything is swallowed.
+    """
     server = _server()
     try:
-        port = server.port or (80 if server.scheme == "http" else 443)
-        socket.create_connection((server.hostname or "", port), timeout=PROBE_SECONDS).close()
-    except (OSError, ValueError) as error:  # ValueError: WANDB_BASE_URL is no address
-        return f"{server.hostname} cannot be reached ({error})"
+        request = urllib.request.Request(server.geturl(), method="HEAD")
+        urllib.request.build_opener().open(request, timeout=PROBE_SECONDS).close()
+    except urllib.error.HTTPError:
+        return None  # an answer, whatever it says
+    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: WANDB_BASE_URL is no address
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLError):
+            return None  # somebody is there; W&B has certificates of its own
+        return f"{server.hostname} cannot be reached ({reason})"
     return None
 
 
@@ -81,7 +101,8 @@ def _has_key() -> bool:
     if "WANDB_BASE_URL" not in os.environ:
         hosts.append(OLDER_HOST)
     try:
-        known = netrc.netrc(os.environ.get("NETRC"))
+        # A path given by name may be readable for others, which W&B does not mind either.
+        known = netrc.netrc(os.environ.get("NETRC") or Path.home() / ".netrc")
         return any(known.authenticators(host) for host in hosts)
     except (OSError, netrc.NetrcParseError):
         return False
@@ -114,7 +135,8 @@ class WandbTracker:
         self._uploaded: int | None = None  # images of the newest checkpoint that was sent
         self._gone = False  # whether the server's absence has been told
         self._data = _DataFolder(folder / "wandb" / "data")
-        words = redacted({"name": name, "group": group, "tags": [tag[:TAG_LENGTH] for tag in dict.fromkeys(tags)]})
+        words = redacted({"name": name, "group": group, "tags": list(dict.fromkeys(tags))})
+        words["tags"] = [tag[:TAG_LENGTH] for tag in words["tags"]]  # cut last: half a secret would not be known
         self._guard(lambda: self._start(settings, columns(config), words | {"job_type": job_type}, best))
 
     def _start(

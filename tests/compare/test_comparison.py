@@ -14,7 +14,7 @@ from gan_lab.compare.command import moment
 from gan_lab.compare.comparison import At, Comparison
 from gan_lab.compare.runs import find
 from gan_lab.tracking.run_directory import RunDirectory
-from tests.compare.planted import COVERAGE, FD, plant, sweep
+from tests.compare.planted import COVERAGE, FD, plant, provenance, sweep
 
 
 def compared(*paths: Path, **wishes: Any) -> Comparison:
@@ -214,6 +214,54 @@ def test_ends_after_unequal_images_are_compared_at_equal_ones(tmp_path: Path) ->
     comparison = compared(tmp_path)
     assert comparison.at == At("images", 300)
     assert any("unequal" in note for note in comparison.notes)
+
+
+def test_a_run_that_goes_on_does_not_draw_finished_ones_back(tmp_path: Path) -> None:
+    plant(tmp_path / "a", loss="hinge", about={"images": 300}, curve={100: 4, 200: 3, 300: 2})
+    plant(tmp_path / "b", loss="minimax")
+    plant(tmp_path / "c", loss="wasserstein", status="interrupted", curve={100: 1})
+    with RunDirectory(tmp_path / "c")._lock:
+        comparison = compared(tmp_path)
+    assert comparison.at == At("images", 300)
+    assert [s.values for s in comparison.settings] == [[2], [2], []]
+
+
+def test_ends_within_a_batch_are_the_same_end_and_points_are_matched_by_what_was_due(tmp_path: Path) -> None:
+    plant(tmp_path / "a", loss="hinge", about={"images": 448}, curve={128: 4, 256: 3}, trainer__batch_size=64)
+    plant(tmp_path / "b", loss="minimax", curve={100: 5, 200: 6}, trainer__batch_size=10)
+    assert compared(tmp_path).at == At("end")
+    comparison = compared(tmp_path, at=At("images"))
+    assert comparison.at == At("images", 200)
+    assert [s.values for s in comparison.settings] == [[3], [6]]
+
+
+def test_scores_that_somebody_asked_for_are_ranked_after_unequal_training(tmp_path: Path) -> None:
+    files = []
+    for images in (300, 400):
+        run = plant(tmp_path / str(images), loss=f"loss{images}")
+        files.append(tmp_path / f"{images}.json")
+        score = {"fid/train": {"value": images / 100, **provenance(images=images)}}
+        files[-1].write_text(json.dumps({"what": str(run), "metrics": score}))
+    comparison = compared(*files, metric="fid")
+    assert [s.values for s in comparison.settings] == [[3], [4]]
+    assert comparison.notes == ["the scores were taken after unequal training, 300 to 400 images"]
+    twice = tmp_path / "twice.json"
+    twice.write_text(files[0].read_text())
+    with pytest.raises(ValueError, match="give one of them"):
+        find([*files, twice])
+
+
+def test_a_run_whose_lock_may_not_be_asked_for_is_taken_at_its_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = plant(tmp_path / "a")
+    (run / ".lock").touch()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    assert RunDirectory(run).status() == "finished"
 
 
 def test_without_a_common_number_of_images_it_says_why(tmp_path: Path) -> None:

@@ -169,8 +169,10 @@ def test_the_filter_leaves_what_it_names_everywhere(page: Any) -> None:
     assert page.locator("#cards figure").count() == 1
     page.fill("#filter", "failed")
     assert column(page, "runs-table", "status") == ["failed"]
+    assert page.locator("#failed-list li").count() == 1
     page.fill("#filter", "nothing of that")
     assert page.locator("#runs-table tbody tr").count() == 0
+    assert page.locator("#failed-list li").count() == 0
     page.fill("#filter", "")
     assert page.locator("#runs-table tbody tr").count() == 10
 

@@ -148,7 +148,8 @@ def test_a_summary_that_cannot_be_read_is_no_summary(text: str, directory: RunDi
 
 
 def test_a_summary_holds_no_constants_that_json_does_not_know(directory: RunDirectory) -> None:
-    directory.update_summary(metrics={"modes": {"value": math.nan}})
+    directory.update_summary(metrics={"modes": {"value": math.nan}}, health=[{"value": math.inf}])
+    assert json.loads(directory.summary_file.read_text())["health"] == [{"value": None}]
     assert "NaN" not in directory.summary_file.read_text()
 
 

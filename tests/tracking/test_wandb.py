@@ -16,7 +16,10 @@ from urllib.parse import urlparse
 import pytest
 
 from gan_lab.cli import main
-from gan_lab.tracking.wandb import decide_mode
+from gan_lab.config import Wandb
+from gan_lab.tracking import wandb as tracking
+from gan_lab.tracking.wandb import WandbTracker, decide_mode
+from tests.tracking.stub_wandb import StubWandb
 
 COMMAND = (
     "train experiment=none generator=mlp discriminator=mlp dataset=mixture generator.width=8 discriminator.width=8 "
@@ -193,6 +196,13 @@ def closed_port() -> int:
 
 @pytest.fixture
 def open_port() -> Iterator[int]:
+    with StubWandb() as server:
+        yield int(server.url.rpartition(":")[2])
+
+
+@pytest.fixture
+def black_hole() -> Iterator[int]:
+    """A port that takes connections and answers nothing."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -221,6 +231,48 @@ def test_a_server_that_cannot_be_reached_is_offline_with_the_reason(
     assert "127.0.0.1 cannot be reached" in str(why)
 
 
+def test_a_server_that_swallows_everything_is_offline(black_hole: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "PROBE_SECONDS", 0.2)
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{black_hole}")
+    chosen, why = decide_mode("online")
+    assert chosen == "offline"
+    assert "timed out" in str(why)
+
+
+def test_a_server_behind_a_proxy_is_online(open_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://wandb.invalid")
+    assert decide_mode("auto")[0] == "offline"
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{open_port}")
+    assert decide_mode("auto") == ("online", None)
+
+
+def test_a_server_of_ones_own_is_known_from_wandbs_settings(
+    open_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `wandb login --host` writes them."""
+    address = f"http://127.0.0.1:{open_port}"
+    (tmp_path / "settings").write_text(f"[default]\nbase_url = {address}\n")
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password xxxx\n")
+    (tmp_path / "netrc").chmod(0o644)
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    tracking._default_server.cache_clear()
+    try:
+        assert decide_mode("auto") == ("online", None)
+    finally:
+        tracking._default_server.cache_clear()
+
+
+def test_a_secret_is_replaced_before_a_tag_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "wandb_v1_" + "a1b2c3d4" * 9
+    monkeypatch.setenv("MY_API_KEY", secret)
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(WandbTracker, "_start", lambda self, settings, config, words, best: told.update(words))
+    WandbTracker(Wandb(), "offline", tmp_path, {}, name="n", group="g", job_type="t", tags=[f"key={secret}"], best={})
+    assert told["tags"] == ["key=[redacted]"]
+
+
 @pytest.mark.parametrize("mode", ["auto", "online"])
 def test_a_key_and_a_server_are_online(mode: str, open_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
@@ -246,7 +298,7 @@ def test_a_key_of_wandb_login_is_found_for_the_default_server(
 
     tried: list[Any] = []
 
-    def refuse(address: Any, **_: object) -> NoReturn:
+    def refuse(address: Any, *_: object, **__: object) -> NoReturn:
         tried.append(address)
         raise OSError("no network here")
 

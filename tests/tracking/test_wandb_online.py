@@ -238,6 +238,21 @@ def test_a_single_runs_dashboard_shows_that_run_alone(sweep: dict[Path, StubRun]
     assert dashboard.subject(folder).filter == f"Metric('ID') == {run.id!r}"
 
 
+def test_runs_that_are_no_sweep_are_shown_by_their_ids_and_repeated_one_by_one(
+    sweep: dict[Path, StubRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their group is their experiment, which other runs of the project have, too."""
+    subject = dashboard.subject(next(iter(sweep)).parent)
+    assert subject.filter == "Metric('Group') == 'duel'"
+    shown = dashboard.Subject(subject.path, subject.runs, "lab", "tests")
+    monkeypatch.setattr(dashboard, "_of_sweep", lambda run: False)
+    assert shown.filter == f"Metric('ID') in {[dashboard._id(run) for run in shown.runs]!r}"
+    words = iter([{"experiment": "ring"}, {"experiment": "ring", "loss": "hinge"}] * len(shown.runs))
+    monkeypatch.setattr(dashboard, "_overrides", lambda run: next(words))
+    shown.runs = shown.runs[:2]
+    assert shown.command.splitlines() == ["gan-lab train experiment=ring", "gan-lab train experiment=ring loss=hinge"]
+
+
 # -- checkpoints, and going on -----------------------------------------------------------------------------------------
 
 

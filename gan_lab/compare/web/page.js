@@ -290,18 +290,23 @@
 
   by("health").hidden = !data.health.length;
   by("health-list").append(...data.health.map((line) => make("li", { textContent: line.replace(/^health: /, "") })));
-  const failed = data.runs.filter((run) => run.status !== "finished");
+  const failed = data.runs.map((run, i) => [run, i]).filter(([run]) => run.status !== "finished");
   by("failed").hidden = !failed.length;
-  by("failed-list").append(...failed.map((run) => make("li", {},
-    make("strong", { className: run.status === "running" ? "unsure" : "bad", textContent: run.status }), " ",
-    `${data.settings[run.setting].name} seed=${run.seed} `, make("code", { textContent: run.path }),
-    ...(run.error ? [make("div", { textContent: run.error })] : []))));
+  function drawFailed() {
+    const shown = failed.filter(([, i]) => matchesRun(i));
+    by("failed-list").replaceChildren(...shown.map(([run]) => make("li", {},
+      make("strong", { className: run.status === "running" ? "unsure" : "bad", textContent: run.status }), " ",
+      `${data.settings[run.setting].name} seed=${run.seed} `, make("code", { textContent: run.path }),
+      ...(run.error ? [make("div", { textContent: run.error })] : []))));
+  }
+  drawFailed();
   document.querySelector("nav").append(...[...document.querySelectorAll("section")].filter((s) => !s.hidden).map((s) => make("a", { href: "#" + s.id, textContent: s.dataset.title })));
 
   by("filter").addEventListener("input", () => {
     words = by("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
     drawSettings();
     const left = drawRuns();
+    drawFailed();
     by("matches").textContent = words.length ? `${left} of ${data.runs.length} runs` : "";
     drawPlots();
   });
