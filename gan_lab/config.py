@@ -39,6 +39,7 @@ class Trainer:
     lazy_correction: bool = False  # slower Adam for lazy regularizers' extra steps (Karras et al. 2020, appendix B)
     checkpoint_every: NonNegative = 20_000
     keep_checkpoints: Positive = 2
+    rollbacks: NonNegative = 2  # times that a game without a finite gradient goes back, with half the learning rates
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ RECIPES = ("experiment", "search")  # groups of the whole config: what to train,
 # What a config's hash leaves out: where a run lies, how it is watched, on what it runs, and how long.
 # A search only chooses values that each of its jobs then says itself.
 UNHASHED = ("run_dir", "sweep_dir", "sweep_name", "resume", "tracking", "hydra", "search")
-UNHASHED_TRAINER = ("device", "images")
+UNHASHED_TRAINER = ("device", "images", "rollbacks")
 
 
 def config_hash(config: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gan_lab import config as gan_lab_config
+from gan_lab import signals
 from gan_lab.config import CONF, job_name
 from gan_lab.overrides import Arguments, check_params, check_sweep, parse
 from gan_lab.registry import unknown, unknown_key
@@ -27,7 +28,17 @@ from gan_lab.sweep import plan
 
 
 def launch(argv: Sequence[str]) -> int:
-    """Run what the words behind `gan-lab train` say. Returns the exit code; raises ValueError for wrong usage."""
+    """Run what the words behind `gan-lab train` say. Returns the exit code; raises ValueError for wrong usage.
+
+    A run or sweep that Slurm's warning has ended is put back into Slurm's queue.
+    """
+    code = _launch(argv)
+    if signals.SAVE and code == 128 + signals.SAVE and signals.job_id():
+        print(f"gan-lab: {signals.requeue()}", file=sys.stderr)
+    return code
+
+
+def _launch(argv: Sequence[str]) -> int:
     gan_lab_config.publish()
     if any(word.startswith(("--shell-completion", "-sc")) for word in argv):
         return _hydra(argv)  # half-typed words: nothing to check

@@ -37,11 +37,9 @@ def build_schedules(config: DictConfig, total_images: int) -> dict[str, Any]:
 def scheduled(
     schedules: Mapping[str, Any], optimizers: Mapping[str, torch.optim.Optimizer], regularizers: Mapping[str, Any]
 ) -> list[Hook]:
-    """A hook for each thing that changes with time; a schedule that changes nothing needs none."""
-    hooks: list[Hook] = []
+    """A hook for each thing that changes with time. Learning rates always have one: a divergence halves them."""
+    hooks: list[Hook] = [LearningRate(optimizers, schedules["learning_rate"])]
     moving = {name: schedule for name, schedule in schedules.items() if not isinstance(schedule, Constant)}
-    if schedule := moving.get("learning_rate"):
-        hooks.append(LearningRate(optimizers, schedule))
     if schedule := moving.get("beta2"):
         hooks.append(Beta2(optimizers, schedule))
     if schedule := moving.get("regularizer"):

@@ -1,23 +1,46 @@
-"""Being asked to stop, politely or not."""
+"""Being asked to save, to stop, or to make room for another job, politely or not."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import subprocess
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+SAVE = getattr(signal, "SIGUSR1", None)  # there is none on Windows
+INTERRUPTED = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM, *([SAVE] if SAVE else [])))  # exit codes
+REQUEUE_SECONDS = 30  # for Slurm's controller to answer
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal that ends the run here and now: what there was to save is saved."""
+
+
+def ending() -> tuple[int, ...]:
+    """The signals after which a run saves and ends: SIGINT, SIGTERM, and under Slurm its warning, SIGUSR1."""
+    return (signal.SIGINT, signal.SIGTERM, *([SAVE] if SAVE and job_id() else []))
+
 
 class Signals:
-    """SIGINT and SIGTERM ask the run to save and stop at the step's end; a second SIGINT stops it at once."""
+    """SIGINT and SIGTERM ask the run to save and stop at the step's end; a second SIGINT stops it at once.
+
+    SIGUSR1 asks it to save there. Under Slurm it is the warning before the time is up (`sbatch --signal=USR1@120`), and
+    the run stops, too, to be queued again.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.save = False  # asked to save, and then to go on
+        self._at_once = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in {*ending(), *([SAVE] if SAVE else [])}:
                 self._previous[number] = signal.signal(number, self._receive)
         return self
 
@@ -25,7 +48,47 @@ class Signals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """While nothing is left to save: the first signal already raises Interrupted."""
+        self._at_once = True
+        try:
+            if self.received:
+                raise Interrupted
+            yield
+        finally:
+            self._at_once = False
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if number not in ending():
+            self.save = True
+            return
         if self.received == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.received = number
+        if self._at_once:
+            raise Interrupted
+
+
+# -- Slurm -------------------------------------------------------------------------------------------------------------
+
+
+def job_id() -> str | None:
+    """This process's Slurm job, as `scontrol` wants it, or None outside Slurm."""
+    array, task = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
+def requeue() -> str:
+    """Put this process's Slurm job back into the queue, where the same command goes on. Returns what became of it."""
+    job = job_id()
+    command = ["scontrol", "requeue", str(job)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=REQUEUE_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        why = f"{type(error).__name__}: {error}"
+    else:
+        if done.returncode == 0:
+            return f"Slurm job {job} is queued again and goes on from here"
+        why = " ".join((done.stderr or done.stdout).split()) or f"exit code {done.returncode}"
+    return f"`{' '.join(command)}` failed ({why}); submit the same command again to go on"

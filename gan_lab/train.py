@@ -242,7 +242,8 @@ def describe(config: DictConfig, assembly: Assembly) -> list[str]:
     ]
     lines += assembly.notes
     if skipped := assembly.data.skipped:
-        lines.append(f"skipped {len(skipped):,} pictures that cannot be read:")
+        number = "a picture" if len(skipped) == 1 else f"{len(skipped):,} pictures"
+        lines.append(f"skipped {number} that cannot be read (quarantine.json lists all):")
         lines += [f"  {name}: {why}" for name, why in list(skipped.items())[:5]]
         lines += [f"  and {len(skipped) - 5:,} more"] if len(skipped) > 5 else []
     return lines

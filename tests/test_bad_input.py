@@ -50,7 +50,7 @@ def refuse(
         capfd.readouterr()
         recwarn.clear()
         with monkeypatch.context() as patch:
-            patch.setattr("gan_lab.run.train", _must_not_train)
+            patch.setattr("gan_lab.life.train", _must_not_train)
             code = main(words.split() if isinstance(words, str) else words)
         error = capfd.readouterr().err
         assert error.startswith("gan-lab: "), error

@@ -9,26 +9,30 @@ import os
 import pickle
 import shutil
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
-SCHEMA = 1
-DAMAGE = (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError)
+SCHEMA = 2
+DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError)
 
 
 class DamagedCheckpoints(ValueError):
     """There are checkpoints, and none of them can be read: starting again at zero would hide the loss."""
 
 
+class UnknownSchema(DamagedCheckpoints):
+    """A checkpoint of a version of gan_lab that this one cannot read. Passing it over would lose what it holds."""
+
+
 def save(state: Mapping[str, Any], folder: Path, *, keep: int = 2, spare: Collection[int] = ()) -> Path:
     """Write `state` (plain types and tensors, with an "images" counter) so that it is there whole or not at all.
 
     A temporary directory is filled and synced, then renamed: a kill at any moment leaves the older checkpoints alone.
-    Of the older ones the newest `keep - 1` stay, and those of `spare` images. Raises OSError where the disk refuses;
-    nothing is left behind then.
+    The hash is of the bytes that were meant, not of those that the disk has. Of the older checkpoints the newest
+    `keep - 1` stay, and those of `spare` images. Raises OSError where the disk refuses; nothing is left behind then.
     Raises TypeError for what a safe load would refuse, before anything is written.
     """
     _check_plain(state, "state")
@@ -41,14 +45,9 @@ def save(state: Mapping[str, Any], folder: Path, *, keep: int = 2, spare: Collec
         shutil.rmtree(stale, ignore_errors=True)
     temporary.mkdir()
     try:
-        payload = temporary / "state.pt"
-        try:
-            torch.save(dict(state), payload)
-        except RuntimeError as error:  # torch reports a full disk so
-            raise OSError(errno.ENOSPC, f"cannot write a checkpoint ({error})", str(payload)) from error
-        manifest = {"schema": SCHEMA, "images": state["images"], **_fingerprint(payload)}
+        manifest = {"schema": SCHEMA, "images": state["images"], **_write(state, temporary / "state.pt")}
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-        for path in (payload, temporary / "manifest.json", temporary):
+        for path in (temporary / "manifest.json", temporary):
             _sync(path)
         if final.exists():
             shutil.rmtree(final)
@@ -68,6 +67,13 @@ def prune(folder: Path, keep: int, spare: Collection[int] = ()) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
+def drop_after(folder: Path, images: int) -> None:
+    """Remove the checkpoints of more images than these: what they hold is taken back."""
+    for path in _newest_first(folder):
+        if int(path.name) > images:
+            shutil.rmtree(path)
+
+
 def kept(folder: Path) -> list[int]:
     """The numbers of images of the checkpoints that there are, newest first."""
     return [int(path.name) for path in _newest_first(folder)]
@@ -78,6 +84,8 @@ def load_of(folder: Path, images: int) -> dict[str, Any]:
     path = folder / _name(images)
     try:
         return load(path)
+    except UnknownSchema:
+        raise
     except DAMAGE as error:
         raise DamagedCheckpoints(f"checkpoint {path} is damaged: {error}") from error
 
@@ -85,12 +93,14 @@ def load_of(folder: Path, images: int) -> dict[str, Any]:
 def load_newest(folder: Path) -> dict[str, Any] | None:
     """The newest valid state, or None where none was ever saved. A damaged one is named in a warning and passed over.
 
-    Raises DamagedCheckpoints where there are checkpoints but no valid one.
+    Raises DamagedCheckpoints where there are checkpoints but no valid one, and UnknownSchema at a newer version's.
     """
     found, damaged = _newest_first(folder), []
     for path in found:
         try:
             state = load(path)
+        except UnknownSchema:
+            raise
         except DAMAGE as error:
             damaged.append(f"checkpoint {path} is damaged and passed over: {error}")
             continue
@@ -111,15 +121,33 @@ def _whole(path: Path) -> bool:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """One checkpoint's state. Raises ValueError where it does not match its manifest."""
+    """One checkpoint's state, brought to this version's schema.
+
+    Raises ValueError where it does not match its manifest, and UnknownSchema where its schema is not known here.
+    """
     manifest = json.loads((path / "manifest.json").read_text())
-    if manifest["schema"] != SCHEMA:
-        raise ValueError(f"it has schema {manifest['schema']}; this version reads {SCHEMA}")
+    schema = manifest["schema"]
+    if schema != SCHEMA and schema not in MIGRATIONS:
+        raise UnknownSchema(
+            f"checkpoint {path} has schema {schema}, and this version of gan_lab reads {min(MIGRATIONS)} to {SCHEMA}: "
+            "take the version that wrote it, or move it away to go on from an older one"
+        )
     # The hash is needed: a flipped bit would load silently.
     if _fingerprint(path / "state.pt") != {name: manifest[name] for name in ("bytes", "sha256")}:
         raise ValueError("state.pt does not match its manifest")
     state: dict[str, Any] = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+    for step in range(schema, SCHEMA):
+        MIGRATIONS[step](state)
     return state
+
+
+def _from_1(state: dict[str, Any]) -> None:
+    """Learning rates that were halved after a divergence are remembered since schema 2."""
+    if "game" in state:
+        state["game"]["parts"].setdefault("hook/LearningRate", {"halvings": 0})
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], None]] = {1: _from_1}  # from this schema to the next, in place
 
 
 PLAIN = (bool, int, float, str, bytes, type(None), torch.Tensor)
@@ -135,6 +163,41 @@ def _check_plain(value: Any, where: str) -> None:
             _check_plain(inner, where)
     elif type(value) not in (*PLAIN, torch.nn.Parameter, torch.Size, torch.dtype, torch.device):
         raise TypeError(f"{where} holds a {type(value).__name__}; a checkpoint takes plain types and tensors only")
+
+
+class _Hashing:
+    """A binary file that knows the hash and the number of the bytes it was given."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._digest, self._bytes = file, hashlib.sha256(), 0
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        self._digest.update(rest)
+        self._bytes += size
+        while len(rest):  # unbuffered, so that the disk's own error arrives and no copy is made
+            rest = rest[self._file.write(rest) :]
+        return size
+
+    def flush(self) -> None: ...
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
+
+
+def _write(state: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Write and sync it. Returns its fingerprint. Raises OSError."""
+    with path.open("wb", buffering=0) as file:
+        hashing = _Hashing(file)
+        try:
+            torch.save(dict(state), hashing)  # type: ignore[arg-type]
+        except RuntimeError as error:  # torch hides the disk's error behind one of its own
+            number = getattr(error.__context__, "errno", None) or errno.ENOSPC
+            raise OSError(number, os.strerror(number), str(path)) from error
+        os.fsync(file.fileno())
+    return hashing.fingerprint
 
 
 def _name(images: int) -> str:

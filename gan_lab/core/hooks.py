@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -72,16 +73,24 @@ class Scheduled(Hook):
 
 
 class LearningRate(Scheduled):
-    """Every optimizer's learning rates."""
+    """Every optimizer's learning rates. `halvings` says how often they were halved, for good: it is state."""
 
     def __init__(self, optimizers: Mapping[str, torch.optim.Optimizer], schedule: Schedule) -> None:
         super().__init__(schedule)
+        self.halvings = 0
         self._base = {player: [group["lr"] for group in o.param_groups] for player, o in optimizers.items()}
 
     def scale(self, game: Game, factor: float) -> None:
+        factor = math.ldexp(factor, -self.halvings)
         for player, base in self._base.items():  # loading a state replaces an optimizer's groups: keep none of them
             for group, rate in zip(game.optimizers[player].param_groups, base, strict=True):
                 group["lr"] = rate * factor
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"halvings": self.halvings}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.halvings = state["halvings"]
 
 
 class Beta2(Scheduled):
@@ -121,6 +130,10 @@ class Strength(Scheduled):
 class Diverged(RuntimeError):
     """No update was possible for a whole logging window: the gradients are not finite."""
 
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(f"{reason}: {advice}")
+        self.reason = reason
+
 
 class Log(Hook):
     """Averages everything recorded since the last log point and hands out one flat record.
@@ -134,6 +147,7 @@ class Log(Hook):
     def __init__(self, every: int, write: Callable[[dict[str, Any]], None], also: Sequence[int] = ()) -> None:
         self.periods = [Every(period) for period in (every, *also)]
         self.write = write
+        self.sound = 0  # images up to which every player could be updated, as far as windows' ends tell
         self._values: dict[str, list[Tensor]] = {}
         self._start: tuple[float, int] | None = None  # clock and images at the window's start
 
@@ -149,11 +163,18 @@ class Log(Hook):
         if any(period.due(game) for period in self.periods):
             self.flush(game)
 
+    def forget(self) -> None:
+        """Begin a new window: what was gathered belongs to a time that is taken back."""
+        self._values, self._start = {}, None
+
     def flush(self, game: Game) -> None:
         """Write a record of what has been gathered, if anything has."""
         if not self._values or self._start is None:
             return
-        means = torch.stack([_mean(values) for values in self._values.values()]).tolist()
+        last = [values[-1] for name, values in self._values.items() if name.endswith("/skipped")]
+        *means, trouble = torch.stack([*(_mean(values) for values in self._values.values()), *_any(last)]).tolist()
+        if not trouble:
+            self.sound = game.images
         record: dict[str, Any] = dict(zip(self._values, means, strict=True))
         clock, images = self._start
         seconds = time.perf_counter() - clock
@@ -162,13 +183,17 @@ class Log(Hook):
         stuck = [name.removesuffix("/skipped") for name in record if name.endswith("/skipped") and record[name] == 1]
         for name in [name for name in record if name.endswith("/skipped") and not record[name]]:
             del record[name]  # worth a line only when it happens
-        self._values, self._start = {}, None
+        self.forget()
         self.write(record)
         if stuck:
             raise Diverged(
-                f"no finite gradient in {' and '.join(stuck)} since {images:,} images: lower the learning rate, "
-                "raise the regularization, or train with trainer.precision=fp32"
+                f"no finite gradient in {' and '.join(stuck)} since {images:,} images",
+                "lower the learning rate, raise the regularization, or train with trainer.precision=fp32",
             )
+
+
+def _any(flags: Sequence[Tensor]) -> list[Tensor]:
+    return [torch.stack(list(flags)).amax()] if flags else [torch.zeros(())]
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:

@@ -87,6 +87,8 @@ class Game:
         for hook in hooks:
             self.add(hook)
         self.runtime.sync_parameters(chain(self.nets.parameters(), self.nets.buffers()))
+        modules = [part for part in self.stateful.values() if isinstance(part, nn.Module)]
+        self._buffers = [buffer for module in modules for buffer in module.buffers()]
         self._masked = {player for player, optimizer in optimizers.items() if _takes_found_inf(optimizer)}
         self._moving: str | None = None
         self._active: tuple[Phase, ...] | None = None
@@ -184,6 +186,19 @@ class Game:
             optimizer.step()
         return skipped
 
+    def buffers(self) -> list[Tensor]:
+        """Copies of what a move changes besides weights: batch statistics, singular vectors, terms' running means."""
+        return [buffer.clone() for buffer in self._buffers]
+
+    def restore(self, before: Sequence[Tensor], skipped: Tensor) -> None:
+        """Undo the changes since `buffers()` where `skipped` is 1: on the device, so that the host does not wait."""
+        if not before:
+            return
+        undo = skipped > 0
+        for buffer, old in zip(self._buffers, before, strict=True):
+            # Behind autograd's back: fakes that are kept for the next phase have a graph that remembers the buffers.
+            torch.where(undo, old, buffer, out=buffer.data)
+
 
 def _takes_found_inf(optimizer: torch.optim.Optimizer) -> bool:
     return isinstance(optimizer, torch.optim.Adam) and all(group.get("fused") for group in optimizer.param_groups)
@@ -193,8 +208,10 @@ def play(game: Game, phase: Phase, turn: int = 0, kept: Sequence[Kept] | None = 
     """One move: the player takes one optimizer step on the sum of its terms. Returns what there is to record.
 
     The step is by the mean over the global batch of  sum_t  weight_t * every * term_t,  in `micro_batches` parts.
+    A move whose gradient is not finite leaves no trace in weights, optimizer and buffers.
     """
     runtime = game.runtime
+    before = game.buffers()
     values: dict[str, list[Tensor]] = {}
     parameters = game.give_turn(phase.player)
     for parameter in parameters:
@@ -221,6 +238,7 @@ def play(game: Game, phase: Phase, turn: int = 0, kept: Sequence[Kept] | None = 
     values["skipped"] = [game.update(phase.player, norm)]
     for action in phase.after:
         action(forward)
+    game.restore(before, values["skipped"][0])
     for store in kept or ():
         store.drop(phase.player)
     return values

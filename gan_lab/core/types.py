@@ -76,7 +76,7 @@ class Phase:
     repeat: int = 1  # turns within a step (n_critic)
     start: int = 0  # the stage it belongs to, in images: active in [start, stop)
     stop: int | None = None
-    after: Sequence[Callable[[ForwardPass], None]] = ()  # after the step: clipping, ADA's controller
+    after: Sequence[Callable[[ForwardPass], None]] = ()  # after the step, skipped ones too: clipping, ADA's controller
 
     def __post_init__(self) -> None:
         if self.every < 1 or self.repeat < 1:

@@ -6,12 +6,14 @@ from the disk where it is larger than a share of the machine's memory. Nothing i
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import math
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -20,11 +22,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import Tensor
 from torch.nn import functional
 
 MEMORY_SHARE = 0.25  # of the machine's memory: a larger store is mapped from the disk instead of read
+PATIENCE = 5.0  # seconds of waiting for another process before that is said
 Rows = Iterator[Mapping[str, np.ndarray]]  # chunks of columns: {"sample": uint8 [n, H, W, C], "label": int64 [n]}
 
 
@@ -105,7 +108,7 @@ def cached(name: str, key: str, rows: Callable[[dict[str, str]], Rows], *, verif
         folder.parent.mkdir(parents=True, exist_ok=True)
         if (store := _open(folder, verify)) is not None:
             return store
-        with FileLock(folder.with_suffix(".lock")):
+        with _lock(folder.with_suffix(".lock")):
             if (store := _open(folder, verify)) is not None:
                 return store
             if folder.exists():
@@ -119,6 +122,21 @@ def cached(name: str, key: str, rows: Callable[[dict[str, str]], Rows], *, verif
     store = _open(folder, verify=False)
     assert store is not None
     return store
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold a lock. Says so where another process has it for long: that one may be at work, or hang."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        print(f"waiting for another process that prepares {path.with_suffix('')}; it holds {path}", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _remove_remains(folder: Path) -> None:

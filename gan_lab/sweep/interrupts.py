@@ -17,16 +17,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-BOTH = (signal.SIGINT, signal.SIGTERM)
+from gan_lab.signals import ending
+
 POLL = 0.2  # seconds between two looks
 
 
 class Interrupts:
-    """The first SIGINT or SIGTERM ends the sweep with its jobs saved, the second at once; both by KeyboardInterrupt.
+    """The first SIGINT or SIGTERM, or Slurm's warning, ends the sweep with its jobs saved, the second at once; both by
+    KeyboardInterrupt.
 
     Jobs in this process see to themselves. Worker processes must not see a terminal's Ctrl-C, which goes to all of
     them: one that is idle would die of it, and its launcher would then kill the others while they save. So they are
-    started with both signals blocked, and a file tells them to stop.
+    started with these signals blocked, and a file tells them to stop.
     """
 
     def __init__(self, running: Callable[[], bool] | None = None) -> None:
@@ -39,7 +41,7 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is not threading.main_thread():
             return self
-        for number in BOTH:
+        for number in ending():
             self._undo.callback(signal.signal, number, signal.signal(number, self._receive))
         if self.running is not None:
             folder = self._undo.enter_context(tempfile.TemporaryDirectory(prefix="gan-lab-sweep-"))
@@ -49,7 +51,7 @@ class Interrupts:
             threading.Thread(target=self._wait, args=(self.running, self.stop), daemon=True).start()
             if hasattr(signal, "pthread_sigmask"):
                 resource_tracker.ensure_running()  # the first process would start it, and it lets both signals through
-                before = signal.pthread_sigmask(signal.SIG_BLOCK, BOTH)
+                before = signal.pthread_sigmask(signal.SIG_BLOCK, ending())
                 self._undo.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
         return self
 
@@ -117,10 +119,10 @@ def stoppable(stop: Path, parent: int) -> Iterator[None]:
     with contextlib.ExitStack() as undo:
         _at_work.set()
         undo.callback(_at_work.clear)
-        for number in BOTH:  # until the run's own handlers take over, while it is built
+        for number in ending():  # until the run's own handlers take over, while it is built
             undo.callback(signal.signal, number, signal.signal(number, _interrupt))
         if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_BLOCK, BOTH)
+            signal.pthread_sigmask(signal.SIG_BLOCK, ending())
             before = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             undo.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
         threading.Thread(target=watch, daemon=True).start()

@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from gan_lab.config import register_resolvers
+from gan_lab.signals import INTERRUPTED
 from gan_lab.sweep import plan
 from gan_lab.sweep.interrupts import stoppable, told_to_stop
 from gan_lab.tracking.console import Speaker, speaking, terminal
@@ -40,7 +41,7 @@ class SweepJob:
         if os.getpid() == self.parent:
             self._announce()
             code = self._run(config)
-            if code in (130, 143):
+            if code in INTERRUPTED:
                 raise SystemExit(code)  # an interrupt ends the sweep with its exit code
         elif not (self.stop and told_to_stop(self.stop, self.parent)):
             with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as around:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from gan_lab.signals import INTERRUPTED
 from gan_lab.sweep import plan, sweeper, table
 from gan_lab.sweep.interrupts import Interrupts
 from gan_lab.sweep.job import SweepJob
@@ -50,7 +51,7 @@ def supervise(start: Start, jobs: Sequence[Sequence[str]] | None, folder: Path, 
     if interrupts.received is not None:
         code = 128 + interrupts.received
     found = planned if planned is not None else table.jobs_since(folder, begin)
-    interrupted = code in (130, 143)
+    interrupted = code in INTERRUPTED
     failed = 0
     if code == 1 or any(job.seen_since(begin) for job in found):
         failed = table.report(found, begin, interrupted=interrupted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -14,7 +15,18 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 # What a run that was killed before its summary may have left; anything else in a folder is somebody's.
-OURS = {".hydra", ".lock", "config.yaml", "summary.json", "metrics.jsonl", "checkpoints", "samples", "wandb"}
+QUARANTINE = "quarantine.json"
+OURS = {
+    ".hydra",
+    ".lock",
+    "config.yaml",
+    "summary.json",
+    "metrics.jsonl",
+    "checkpoints",
+    "samples",
+    "wandb",
+    QUARANTINE,
+}
 SPEED = "performance/images_per_second"
 SELECTION = "selection/"  # of the names of scores that may have chosen a checkpoint
 
@@ -28,6 +40,7 @@ class RunDirectory:
         self.checkpoints, self.samples = self.path / "checkpoints", self.path / "samples"
         self.summary: dict[str, Any] = _read_json(self.summary_file)
         self.speeds: list[float] = []
+        self._pending: list[dict[str, Any]] = []  # records that the disk has not taken yet
         self._lock = FileLock(self.path / ".lock")
 
     # -- before anything is written ----------------------------------------------------------------------------------
@@ -95,16 +108,26 @@ class RunDirectory:
     def write_config(self, text: str) -> None:
         write_atomically(self.path / "config.yaml", text)
 
+    def write_quarantine(self, folder: Path | None, skipped: Mapping[str, str]) -> None:
+        """A report of data files that cannot be read, each with the reason; none where all can be."""
+        report = self.path / QUARANTINE
+        entries = [{"path": str(folder / name if folder else name), "reason": why} for name, why in skipped.items()]
+        if entries:
+            write_atomically(report, json.dumps(entries, indent=1) + "\n")
+        else:
+            report.unlink(missing_ok=True)
+
     def cut_back(self, images: int) -> None:
         """Forget records of a later time than the checkpoint that the run continues from; half lines, too."""
-        if not self.metrics_file.exists():
+        if not self.metrics_file.exists() and not self._pending:
             return
         kept = [record for record in self.read_metrics() if record["images"] <= images]
         self.speeds = [record[SPEED] for record in kept if record.get(SPEED)]
         write_atomically(self.metrics_file, "".join(json.dumps(record) + "\n" for record in kept))
+        self._pending = []
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Every whole record."""
+        """Every whole record, those that the disk has not taken included."""
         records = []
         # Bytes that a crash of the machine left are no text; such a line is none of ours.
         for line in self.metrics_file.read_text(errors="replace").splitlines() if self.metrics_file.exists() else ():
@@ -114,13 +137,29 @@ class RunDirectory:
                 continue
             if isinstance(record, dict) and isinstance(record.get("images"), (int, float)):
                 records.append(record)
-        return records
+        return [*records, *self._pending]
 
     def record(self, record: Mapping[str, Any]) -> None:
+        """Append it to metrics.jsonl. Where the disk refuses, it waits for the next one, and OSError is raised."""
         if record.get(SPEED):
             self.speeds.append(record[SPEED])
-        with self.metrics_file.open("a") as file:
-            file.write(json.dumps(_finite(record)) + "\n")
+        self._pending.append(_finite(record))
+        self.write_pending()
+
+    def write_pending(self) -> None:
+        """Append the records that wait, all or none. Raises OSError where the disk refuses."""
+        if not self._pending:
+            return
+        text = "".join(json.dumps(record) + "\n" for record in self._pending).encode()
+        with self.metrics_file.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                if file.write(text) != len(text):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.metrics_file))
+            except OSError:
+                file.truncate(before)  # half a line would swallow the next
+                raise
+        self._pending = []
 
     def picture(self, path: Path, images: int, name: str = "samples") -> None: ...
 

@@ -148,11 +148,10 @@ class WandbTracker:
         if os.environ.get("WANDB_SWEEP_ID"):  # W&B's own sweep agent has decided all three, and tells by environment
             place = {}
         self._data.enter()
-        run = wandb.init(
+        start = functools.partial(
+            wandb.init,
             **place,  # type: ignore[arg-type]
             **words,
-            resume="allow" if self.mode == "online" else None,
-            mode=self.mode,  # type: ignore[arg-type]
             dir=str(self.folder.absolute()),  # its service keeps the directory where the first run began
             config=dict(config),
             reinit="create_new",  # or the jobs of a sweep would share one run
@@ -169,6 +168,15 @@ class WandbTracker:
                 x_disable_meta=redacted(sys.argv) != sys.argv,  # it holds the command line
             ),
         )
+        run: Any = None
+        if self.mode == "online":
+            try:
+                run = start(mode="online", resume="allow")
+            except Exception as error:  # it answered, and then could not be spoken to: refused, slow, or gone
+                warnings.warn(f"W&B is offline: {type(error).__name__}: {error}", stacklevel=2)
+                self.mode = "offline"
+        if run is None:
+            run = start(mode="disabled" if self.mode == "disabled" else "offline")
         run.define_metric("images")
         run.define_metric("*", step_metric="images")
         for name in ("step", "seconds"):  # counters: no chart of their own

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,7 +152,7 @@ def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     assert equal(checkpoint.load_newest(tmp_path), state_at(40))
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "one bit", "no manifest", "half a manifest", "another schema"])
+@pytest.mark.parametrize("damage", ["cut", "a byte less", "empty", "one bit", "no manifest", "half a manifest", "odd"])
 def test_a_damaged_checkpoint_is_named_and_passed_over(damage: str, tmp_path: Path) -> None:
     for images in (10, 20):
         path = checkpoint.save(state_at(images), tmp_path)
@@ -159,14 +161,15 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(damage: str, tmp_path: Pa
     if damage == "one bit":
         content[len(content) // 2] ^= 1
         payload.write_bytes(content)
-    elif damage in ("cut", "empty"):
-        payload.write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
+    elif damage in ("cut", "a byte less", "empty"):
+        left = {"cut": len(content) // 2, "a byte less": len(content) - 1, "empty": 0}[damage]
+        payload.write_bytes(content[:left])
     elif damage == "no manifest":
         manifest.unlink()
     elif damage == "half a manifest":
         manifest.write_text(manifest.read_text()[:20])
     else:
-        manifest.write_text(manifest.read_text().replace('"schema": 1', '"schema": 99'))
+        manifest.write_text("[1, 2]")
     with pytest.warns(UserWarning, match="000000000020 is damaged and passed over"):
         assert equal(checkpoint.load_newest(tmp_path), state_at(10))
 
@@ -178,18 +181,53 @@ def test_training_never_starts_again_where_all_checkpoints_are_damaged(tmp_path:
         checkpoint.load_newest(tmp_path)
 
 
-def test_a_save_that_fails_leaves_the_old_checkpoint_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def with_schema(path: Path, schema: int) -> None:
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"schema": schema}))
+
+
+def test_a_newer_versions_checkpoint_is_refused_by_name_and_not_passed_over(tmp_path: Path) -> None:
+    for images in (10, 20):
+        path = checkpoint.save(state_at(images), tmp_path)
+    with_schema(path, 99)
+    for read in (lambda: checkpoint.load_newest(tmp_path), lambda: checkpoint.load_of(tmp_path, 20)):
+        with pytest.raises(checkpoint.UnknownSchema, match=r"000000000020 has schema 99.*reads 1 to 2"):
+            read()
+
+
+def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    game = make_game()
+    game.add(LearningRate(game.optimizers, Cosine(400)))
+    state = game.state_dict()
+    del state["parts"]["hook/LearningRate"]  # which schema 1 did not have
+    with_schema(checkpoint.save({"images": 10, "game": state}, tmp_path), 1)
+    found = checkpoint.load_newest(tmp_path)
+    assert found is not None
+    game.load_state_dict(found["game"])
+    assert found["game"]["parts"]["hook/LearningRate"] == {"halvings": 0}
+
+
+def test_checkpoints_of_a_time_that_is_taken_back_are_removed(tmp_path: Path) -> None:
+    for images in (10, 20, 30):
+        checkpoint.save(state_at(images), tmp_path, keep=3)
+    checkpoint.drop_after(tmp_path, 20)
+    assert checkpoint.kept(tmp_path) == [20, 10]
+
+
+def test_a_save_that_fails_leaves_the_old_checkpoint_and_nothing_else(tmp_path: Path) -> None:
+    """A file's limit of 100 kB stands for a full disk."""
     checkpoint.save(state_at(10), tmp_path)
-
-    def full(*_: Any) -> None:
-        raise RuntimeError("unexpected pos 64 vs 0")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="cannot write"):
-        checkpoint.save(state_at(20), tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            checkpoint.save(state_at(20) | {"large": torch.zeros(50_000)}, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG
     assert [p.name for p in tmp_path.iterdir()] == ["000000000010"]
+    checkpoint.save(state_at(20) | {"large": torch.zeros(50_000)}, tmp_path)
+    assert checkpoint.kept(tmp_path) == [20, 10]
 
 
 def test_what_could_not_be_loaded_again_is_not_saved(tmp_path: Path) -> None:
