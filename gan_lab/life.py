@@ -54,7 +54,7 @@ class Life:
         self.experiment, self.sweep, self.name = experiment, sweep, name
         self.game, self.trainer = assembly.game, assembly.trainer
         self.scoring = Scoring(assembly, directory)
-        self.trackers: list[Tracker] = [directory]
+        self.trackers: list[Tracker] = [directory]  # it stays the first
         self.seconds_before, self.clock = 0.0, time.monotonic()
         self.picture: Path | None = None
         self.wandb: WandbTracker | None = None
@@ -108,6 +108,8 @@ class Life:
             lines.append(f"goes on from {self.game.images:,} images")
         self._track(config, lines)
         self._add_hooks()
+        if state is not None:
+            self.log.recall(state.get("log") or {}, self.game.runtime.device)
         if self.health:
             self.healthy = copy.deepcopy(self.health.memory())
             if state is not None and state.get("health"):
@@ -204,6 +206,7 @@ class Life:
         self.game.load_state_dict(state["game"])
         rates.halvings = halvings
         self.log.forget()
+        self.log.recall(state.get("log") or {}, self.game.runtime.device)
         self.log.sound = self.game.images - 1  # should it not recover, the next time goes further back
         self.picture = None
         if self.health:
@@ -238,9 +241,10 @@ class Life:
         self._note_health()
 
     def _tell(self, record: dict[str, Any]) -> None:
-        for tracker in self.trackers:
-            with self.put_off("metrics.jsonl", "its records are kept"):
-                tracker.record(record)
+        with self.put_off("metrics.jsonl", "its records are kept"):
+            self.directory.record(record)
+        for tracker in self.trackers[1:]:
+            tracker.record(record)
 
     def _note_health(self) -> None:
         if self.health:
@@ -265,6 +269,7 @@ class Life:
             "seconds": self._seconds(),
             "game": game.state_dict(),
             "about": self.assembly.about,
+            "log": self.log.memory(),
             "health": self.health.memory() if self.health else None,
         }
         best = self.directory.summary.get("best")
@@ -342,7 +347,8 @@ class Life:
             )
         if out_of_memory(error):
             return self._end("failed", f"out of memory ({_first_line(error)}); {there}: {MORE_MEMORY}", 1)
-        traceback.print_exc()
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
         what = "exited" if isinstance(error, SystemExit) else type(error).__name__
         return self._end("failed", f"{what}: {error}", 1)
 
@@ -355,7 +361,8 @@ class Life:
         for tracker in self.trackers:
             tracker.finish(self.directory.summary)
         if error:
-            print(f"gan-lab: {status}: {error}", file=sys.stderr)
+            with contextlib.suppress(OSError):  # a log file on the disk that is full
+                print(f"gan-lab: {status}: {error}", file=sys.stderr)
         if hasattr(self, "console"):
             lines = last_words(self.directory.summary, self.directory.path, self.picture, short=self.sweep is not None)
             for line in lines:

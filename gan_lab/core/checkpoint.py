@@ -172,15 +172,13 @@ class _Hashing:
         self._file, self._digest, self._bytes = file, hashlib.sha256(), 0
 
     def write(self, data: Any) -> int:
-        rest = memoryview(data).cast("B")
-        size = len(rest)
-        self._digest.update(rest)
-        self._bytes += size
-        while len(rest):  # unbuffered, so that the disk's own error arrives and no copy is made
-            rest = rest[self._file.write(rest) :]
-        return size
+        view = memoryview(data).cast("B")
+        self._digest.update(view)
+        self._bytes += len(view)
+        return self._file.write(view)
 
-    def flush(self) -> None: ...
+    def flush(self) -> None:
+        self._file.flush()
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -189,13 +187,14 @@ class _Hashing:
 
 def _write(state: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """Write and sync it. Returns its fingerprint. Raises OSError."""
-    with path.open("wb", buffering=0) as file:
+    with path.open("wb") as file:
         hashing = _Hashing(file)
         try:
             torch.save(dict(state), hashing)  # type: ignore[arg-type]
         except RuntimeError as error:  # torch hides the disk's error behind one of its own
             number = getattr(error.__context__, "errno", None) or errno.ENOSPC
             raise OSError(number, os.strerror(number), str(path)) from error
+        file.flush()
         os.fsync(file.fileno())
     return hashing.fingerprint
 

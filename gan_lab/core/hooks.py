@@ -163,6 +163,14 @@ class Log(Hook):
         if any(period.due(game) for period in self.periods):
             self.flush(game)
 
+    def memory(self) -> dict[str, Tensor]:
+        """What the window holds so far, for a run that is saved in the middle of one."""
+        return {name: torch.cat([value.flatten() for value in values]).cpu() for name, values in self._values.items()}
+
+    def recall(self, memory: Mapping[str, Tensor], device: torch.device) -> None:
+        """Go on with a window from `memory()`."""
+        self._values = {name: [values.to(device)] for name, values in memory.items()}
+
     def forget(self) -> None:
         """Begin a new window: what was gathered belongs to a time that is taken back."""
         self._values, self._start = {}, None
@@ -171,7 +179,7 @@ class Log(Hook):
         """Write a record of what has been gathered, if anything has."""
         if not self._values or self._start is None:
             return
-        last = [values[-1] for name, values in self._values.items() if name.endswith("/skipped")]
+        last = [values[-1].flatten()[-1] for name, values in self._values.items() if name.endswith("/skipped")]
         *means, trouble = torch.stack([*(_mean(values) for values in self._values.values()), *_any(last)]).tolist()
         if not trouble:
             self.sound = game.images

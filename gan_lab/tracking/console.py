@@ -92,7 +92,7 @@ class Console:
         self._pause = PLAIN_SECONDS * (1 + _speaker.others if _speaker else 1)
         self._progress: Progress | None = None
         for line in description if _speaker is None else description[:1]:  # the rest is the same for all jobs
-            self.terminal.print(line, markup=False)
+            self.say(line)
         if self.terminal.is_terminal and _speaker is None:
             columns = (
                 BarColumn(bar_width=24),
@@ -132,10 +132,12 @@ class Console:
         level = "critical: " if warning["level"] == "critical" else ""
         what = f"{level}{warning['title']} ({warning['found']})"
         line = f"  health: {warning['last']:,} images: {what}: {warning['advice']}"
-        self.terminal.print(line, markup=False, style="yellow")
+        self.say(line, style="yellow")
 
-    def say(self, line: str) -> None:
-        self.terminal.print(line, markup=False)
+    def say(self, line: str, style: str | None = None) -> None:
+        """Print it. Whoever reads may be gone, and a log file's disk full: the run goes on unheard."""
+        with contextlib.suppress(OSError):
+            self.terminal.print(line, markup=False, style=style)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         if self._progress:

@@ -27,6 +27,8 @@ OURS = {
     "wandb",
     QUARANTINE,
 }
+# By whoever was killed while writing; pictures by their images.
+HALF_WRITTEN = re.compile(r"\.((config\.yaml|summary\.json|metrics\.jsonl|quarantine\.json)-\d+|\w+-\d+\.png)")
 SPEED = "performance/images_per_second"
 SELECTION = "selection/"  # of the names of scores that may have chosen a checkpoint
 
@@ -56,8 +58,8 @@ class RunDirectory:
             raise ValueError(f"run_dir={self.path} cannot be written: {parent} is read-only for this user")
         if not self.path.exists():
             return
-        left = re.compile(r"\.(config\.yaml|summary\.json|metrics\.jsonl)-\d+")  # half written when it was killed
-        if strange := sorted(p.name for p in self.path.iterdir() if p.name not in OURS and not left.fullmatch(p.name)):
+        found = [path.name for path in self.path.iterdir()]
+        if strange := sorted(name for name in found if name not in OURS and not HALF_WRITTEN.fullmatch(name)):
             names = ", ".join(strange[:3])
             raise ValueError(f"run_dir={self.path} holds files that are no run's ({names}); give another folder")
         if not self.summary:
@@ -77,6 +79,9 @@ class RunDirectory:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise ValueError(f"run_dir={self.path} is in use: another process trains there") from None
+        for remains in (*self.path.glob(".*"), *self.samples.glob(".*")):  # of a process that was killed
+            if HALF_WRITTEN.fullmatch(remains.name):
+                remains.unlink(missing_ok=True)
 
     def release(self) -> None:
         self._lock.release()

@@ -49,7 +49,7 @@ if "troubled_online" not in losses.classes:
             from hydra.core.hydra_config import HydraConfig
 
             self.calls += 1
-            if "trainer.seed=2" in HydraConfig.get().overrides.task:
+            if HydraConfig.initialized() and "trainer.seed=2" in HydraConfig.get().overrides.task:
                 raise RuntimeError(f"cannot open https://user:{PLANTED}@example.org/data")
             if Troubled.interrupt_at == self.calls:
                 Troubled.interrupt_at = None
