@@ -1,4 +1,4 @@
-"""nox: lint, types and tests. `nox -s recipes` trains, `nox -s bench` times; both take minutes.
+"""nox: lint, types and tests. `nox -s recipes` trains, `bench` times, `faults` and `soak` break; they take minutes.
 
 An environment holds torch once: with an active virtual environment the sessions run in it, else in one of their own.
 """
@@ -48,6 +48,20 @@ def recipes(session: nox.Session) -> None:
     """Train the experiments that a CPU can and check what experiments/README.md says they reach."""
     install(session)
     session.run("pytest", "tests/recipes", "-s", *session.posargs)
+
+
+@nox.session(venv_backend=BACKEND)
+def faults(session: nox.Session) -> None:
+    """Break runs in every known way and print one table: minutes. The quick rows are a part of the tests."""
+    install(session)
+    session.run("python", "-m", "tests.faults", *session.posargs)
+
+
+@nox.session(venv_backend=BACKEND)
+def soak(session: nox.Session) -> None:
+    """Ten minutes of a run that is left alone beside one that is killed again and again."""
+    install(session)
+    session.run("python", "-m", "tests.faults.soak", *session.posargs)
 
 
 @nox.session(venv_backend=BACKEND)

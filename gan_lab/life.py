@@ -166,8 +166,6 @@ class Life:
     def _train(self, signals: Signals) -> None:
         self._play(signals)
         finished = self.game.images >= self.trainer.images
-        if finished:
-            self.log.flush(self.game)
         self.save()
         self.directory.write_pending()
         if finished:
@@ -180,6 +178,8 @@ class Life:
         while True:
             try:
                 train(self.game, self.trainer.images, lambda: signals.received is not None or signals.save)
+                if self.game.images >= self.trainer.images:
+                    self.log.flush(self.game)
             except Diverged as error:
                 self._roll_back(error)
                 continue

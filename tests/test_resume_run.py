@@ -1,14 +1,8 @@
-"""Whole runs that are stopped: by SIGKILL at random moments, by signals, by more images."""
+"""Whole runs that go on, and what their directories hold. How they break and go on: tests/faults."""
 
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,81 +19,13 @@ RUN = [
 ]  # fmt: skip
 
 
-def start(folder: Path, *more: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "gan_lab", "train", *RUN, f"run_dir={folder}", *more]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder.parent)
-
-
 def saved(folder: Path) -> list[Path]:
     return sorted((folder / "checkpoints").glob("[0-9]*"))
-
-
-def wait_for(folder: Path, process: subprocess.Popen[bytes], checkpoints: int) -> None:
-    deadline = time.monotonic() + 60
-    while len(saved(folder)) < checkpoints and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
 
 
 def final(folder: Path) -> Any:
     state = checkpoint.load(saved(folder)[-1])
     return state["game"]
-
-
-def records(folder: Path) -> list[dict[str, Any]]:
-    timed = ("seconds", "performance/images_per_second")
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in record.items() if name not in timed} for record in lines]
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    assert start(folder).wait() == 0
-    return folder
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments_a_run_ends_in_the_same_bits(uninterrupted: Path, tmp_path: Path) -> None:
-    """`GAN_LAB_KILLS` says how many kills (3): the command is repeated after each, and at last left alone."""
-    folder, random_ = tmp_path / "run", random.Random(0)
-    kills = int(os.environ.get("GAN_LAB_KILLS", "3"))
-    done = 0
-    while done < kills:
-        before = saved(folder)[-1:]
-        process = start(folder)
-        deadline = time.monotonic() + 60
-        while saved(folder)[-1:] == before and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(random_.uniform(0, 0.4))
-        if process.poll() is not None:  # it ended first: start over, the kill must strike a living run
-            assert process.returncode == 0
-            folder = tmp_path / f"run{done}"
-            continue
-        process.kill()
-        process.wait()
-        done += 1
-        assert json.loads((folder / "summary.json").read_text())["status"] == "running"
-    assert start(folder).wait() == 0
-    assert equal(final(folder), final(uninterrupted))
-    assert records(folder) == records(uninterrupted)
-    summary = json.loads((folder / "summary.json").read_text())
-    assert summary["metrics"] == json.loads((uninterrupted / "summary.json").read_text())["metrics"]
-    assert summary["status"] == "finished"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_at_the_steps_end(number: int, code: int, uninterrupted: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    process = start(folder)
-    wait_for(folder, process, 1)
-    process.send_signal(number)
-    assert process.wait(30) == code
-    summary = json.loads((folder / "summary.json").read_text())
-    assert summary["status"] == "interrupted"
-    assert int(saved(folder)[-1].name) == summary["images"] > 0
-    assert start(folder).wait() == 0
-    assert equal(final(folder), final(uninterrupted))
 
 
 def quick(workdir: Path, *words: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from gan_lab.core import checkpoint
 from gan_lab.losses import NonSaturating
 from gan_lab.registry import losses
 from gan_lab.sweep import plan, table
+from gan_lab.sweep.job import score
 from gan_lab.tracking.console import Console, Speaker, speaking
 from tests.core.toys import equal
 
@@ -88,6 +90,9 @@ def test_trouble_in_one_job_neither_stops_nor_falsifies_another(
     assert by_loss["raises"]["error"] == "RuntimeError: a part's own trouble"
     assert by_loss["exits"]["error"] == "exited: 7"
     assert "no finite gradient in generator" in by_loss["explodes"]["error"]
+    assert [entry["to"] for entry in by_loss["explodes"]["rollbacks"]] == [0, 0]
+    assert math.isnan(score(by_loss["explodes"]))
+    assert score(by_loss["minimax"]) == by_loss["minimax"]["best"]["value"]
     assert "2 of 5 jobs finished" in said.out
     for loss in ("raises", "exits", "explodes"):
         assert f"loss={loss}" in said.out.split("jobs finished")[1]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -16,11 +18,26 @@ from gan_lab.signals import INTERRUPTED
 from gan_lab.sweep import plan
 from gan_lab.sweep.interrupts import stoppable, told_to_stop
 from gan_lab.tracking.console import Speaker, speaking, terminal
+from gan_lab.tracking.run_directory import RunDirectory
 
 REFUSED = Path(".hydra", "refused.txt")  # in a job's folder: why it could not start, though an older run lies there
 
 # A worker process imports this module before Hydra names the job's folder there by our resolver.
 register_resolvers()
+
+
+def score(summary: Mapping[str, Any]) -> float | None:
+    """The best score that a run has seen while it trained; the worst there is where it diverged or failed.
+
+    That is NaN where it never came to a score, and None for a finished run that is not scored.
+    """
+    best = summary.get("best")
+    if summary.get("status") == "finished":
+        return float(best["value"]) if best else None
+    if not best:
+        return math.nan
+    better = (summary.get("selection") or {}).get(best["metric"], {}).get("better")
+    return {"lower": math.inf, "higher": -math.inf}.get(better, math.nan)
 
 
 @dataclass(frozen=True)
@@ -37,7 +54,8 @@ class SweepJob:
     stop: Path | None = None  # once this file is there, no job begins and running ones save and end
     parent: int = field(default_factory=os.getpid)
 
-    def __call__(self, config: DictConfig) -> None:
+    def __call__(self, config: DictConfig) -> float | None:
+        """Run it. Returns its score, for sweepers that want one."""
         if os.getpid() == self.parent:
             self._announce()
             code = self._run(config)
@@ -49,6 +67,7 @@ class SweepJob:
                 if self.stop:
                     around.enter_context(stoppable(self.stop, self.parent))
                 self._run(config)
+        return score(RunDirectory(HydraConfig.get().runtime.output_dir).summary)
 
     def _run(self, config: DictConfig) -> int:
         import torch

@@ -16,7 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import data, overhead, primer_step, processes, scoring
+from tests.benchmarks import data, overhead, primer_step, processes, reliability, scoring
 from tests.benchmarks.measure import Result
 
 BENCHMARKS: dict[str, Callable[[int], Result]] = {
@@ -28,6 +28,8 @@ BENCHMARKS: dict[str, Callable[[int], Result]] = {
     "memory": processes.memory,
     "scoring": scoring.fidelity,
     "scoring_share": scoring.share,
+    "saving": reliability.saving,
+    "checks": reliability.checks,
 }
 
 

@@ -53,15 +53,15 @@ class ByHand:
 
         self._turn(self.generator, self.discriminator)
         self.adam_d.zero_grad()
-        real_logits = self.discriminator(real)
-        fake_logits = self.discriminator(self.generator(self.noise("discriminator")))
+        real_logits = self.discriminator(real).logits
+        fake_logits = self.discriminator(self.generator(self.noise("discriminator"))).logits
         d_loss = (softplus(-real_logits) + softplus(fake_logits)).mean()
         d_loss.backward()
         self.adam_d.step()
 
         self._turn(self.discriminator, self.generator)
         self.adam_g.zero_grad()
-        g_loss = softplus(-self.discriminator(self.generator(self.noise("generator")))).mean()
+        g_loss = softplus(-self.discriminator(self.generator(self.noise("generator"))).logits).mean()
         g_loss.backward()
         self.adam_g.step()
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gan_lab.core.hooks import EMA, Diverged, Do, LearningRate, Log
-from gan_lab.core.loop import Game, train
+from gan_lab.core.loop import Game, step, train
 from gan_lab.core.types import Phase
 from gan_lab.schedules import Constant, Cosine
 from tests.core.toys import FunctionTerm, ToyTask, equal, make_game, networks, two_phases
@@ -20,9 +20,9 @@ def test_the_average_ramps_up_and_copies_buffers() -> None:
     game = make_game(ToyTask(networks(norm=True)), ema=0.6)
     (average,) = (hook for hook in game.hooks if isinstance(hook, EMA))
     expected = [p.detach().clone() for p in game.nets.parameters()]
-    for step in range(1, 13):
-        train(game, 8 * step)
-        decay = min(0.6, (1 + step) / (10 + step))
+    for count in range(1, 13):
+        train(game, 8 * count)
+        decay = min(0.6, (1 + count) / (10 + count))
         expected = [decay * e + (1 - decay) * p.detach() for e, p in zip(expected, game.nets.parameters(), strict=True)]
     torch.testing.assert_close(list(average.average.parameters()), expected)
     assert equal(dict(average.average.named_buffers()), dict(game.nets.named_buffers()))
@@ -87,6 +87,52 @@ def test_time_between_windows_is_not_training() -> None:
     train(game, 160)
     assert len(records) == 4
     assert all(record["performance/images_per_second"] > 40 / 0.4 for record in records)
+
+
+def test_learning_rates_stay_halved_whatever_the_schedule_and_after_resuming() -> None:
+    game = make_game()
+    rates = LearningRate(game.optimizers, Cosine(80, final=0.1))
+    game.hooks.insert(0, rates)
+    whole = [group["lr"] for optimizer in game.optimizers.values() for group in optimizer.param_groups]
+    rates.halvings = 2
+    step(game)
+    halved = [group["lr"] for optimizer in game.optimizers.values() for group in optimizer.param_groups]
+    assert halved == pytest.approx([rate / 4 for rate in whole])
+    again = LearningRate(game.optimizers, Cosine(80, final=0.1))
+    again.load_state_dict(rates.state_dict())
+    assert again.halvings == 2
+
+
+def test_a_window_in_two_parts_has_the_means_of_one() -> None:
+    logs: list[list[dict[str, Any]]] = [[], []]
+    for parts, records in zip((1, 2), logs, strict=True):
+        game = make_game()
+        log = Log(32, records.append)
+        game.add(log)
+        train(game, 16)
+        if parts == 2:
+            memory = log.memory()
+            log.forget()
+            log.recall(memory, torch.device("cpu"))
+        train(game, 32)
+    timed = "performance/images_per_second"
+    assert [{k: v for k, v in r.items() if k != timed} for r in logs[0]] == [
+        {k: v for k, v in r.items() if k != timed} for r in logs[1]
+    ]
+    assert len(logs[0]) == 1
+
+
+def test_up_to_where_it_was_sound_is_where_a_window_ended_without_a_skipped_update() -> None:
+    game = make_game()
+    log = Log(16, lambda record: None)
+    game.add(log)
+    train(game, 32)
+    assert log.sound == 32
+    log._values = {"a/skipped": [torch.tensor(0.0), torch.tensor(1.0)]}
+    log._start = (0.0, 32)
+    game.images = 48
+    log.flush(game)
+    assert log.sound == 32
 
 
 def test_a_window_without_a_finite_gradient_is_divergence() -> None:

@@ -278,6 +278,39 @@ def test_a_gradient_that_is_not_finite_changes_nothing(kind: str, fused: bool) -
         assert equal(games[0].nets.state_dict(), games[1].nets.state_dict()), clean_first
 
 
+class Tracking(nn.Module):
+    """A term that keeps what it saw, as running means do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.probes = 1.0, frozenset[str]()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, forward: Any) -> Tensor:
+        self.seen.add_(forward.real_logits.detach().mean())
+        return forward.real_logits
+
+    def after_step(self, forward: Any) -> None:
+        self.seen.mul_(2)
+
+
+@pytest.mark.parametrize("reuse_fakes", [False, True])
+def test_a_batch_that_is_not_finite_leaves_no_trace_in_any_buffer(reuse_fakes: bool) -> None:
+    """Batch statistics, singular vectors, a term's running mean: one NaN would stay in them for ever."""
+    nets = networks(norm=True)
+    body: Any = nets["discriminator"].body
+    body[0] = nn.Sequential(torch.nn.utils.parametrizations.spectral_norm(body[0]), nn.BatchNorm1d(8))
+    term = Tracking()
+    phases = two_phases(terms={"tracking": term}, after=(term.after_step,))
+    game = make_game(ToyTask(nets), phases, reuse_fakes=reuse_fakes)
+    step(game)
+    before = copy.deepcopy((dict(game.nets.named_buffers()), term.seen))
+    game.data.columns["sample"].mul_(float("nan"))  # type: ignore[attr-defined]
+    assert play(game, game.phases[0])["skipped"][0] == 1
+    assert equal(before, (dict(game.nets.named_buffers()), term.seen))
+    assert all(value.isfinite().all() for value in game.nets.state_dict().values())
+
+
 def test_gradient_norm_is_that_of_the_player() -> None:
     game = make_game(optimizer=sgd)
     norm = play(game, game.phases[1])["gradient_norm"][0]
