@@ -118,9 +118,15 @@ class Life:
 
     def _write_quarantine(self) -> None:
         """Pictures that cannot be read, by their paths, with the reasons."""
-        stores = [store for store in (self.assembly.data, self.assembly.held_out) if store is not None]
-        skipped = {name: why for store in stores for name, why in store.skipped.items()}
-        self.directory.write_quarantine(getattr(self.assembly.dataset, "path", None), skipped)
+        dataset, held_out = self.assembly.dataset, self.assembly.held_out
+        found = [(dataset, self.assembly.data)] + ([(getattr(dataset, "test", None), held_out)] if held_out else [])
+        self.directory.write_quarantine(
+            {
+                str(Path(getattr(source, "path", None) or "", name)): why
+                for source, store in found
+                for name, why in store.skipped.items()
+            }
+        )
 
     def _track(self, config: dict[str, Any], lines: list[str]) -> None:
         settings = self.assembly.tracking.wandb

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,39 @@ def test_pictures_are_written_as_grid_array_and_folder(workdir: Path) -> None:
     grid = np.asarray(Image.open("grid.png"))
     assert grid.shape == (3 * 34 + 2, 3 * 34 + 2)
     assert np.array_equal(grid[36:68, 36:68], images[4, :, :, 0])
+
+
+# The command line of tests/data/schema1, which the version before schema 2 has made.
+OLD = (
+    "train experiment=none generator=mlp discriminator=mlp dataset=mixture generator.width=4 discriminator.width=4 "
+    "generator.latent_dim=4 dataset.samples=256 trainer.batch_size=32 trainer.checkpoint_every=0 trainer.ema=0.9 "
+    "tracking.samples_every=0 evaluation.metrics=[] tracking.wandb.mode=disabled trainer.device=cpu run_dir=run"
+)
+
+
+def test_a_run_of_an_older_version_goes_on(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(Path(__file__).parent / "data" / "schema1", workdir / "run")
+    before = final(workdir / "run")
+    assert main([*OLD.split(), "trainer.images=1280"]) == 0
+    assert "goes on from 640 images" in capsys.readouterr().out
+    after = final(workdir / "run")
+    assert (before["images"], after["images"]) == (640, 1280)
+    assert after["parts"]["hook/LearningRate"] == {"halvings": 0}
+    assert [record["images"] for record in map(json.loads, (workdir / "run/metrics.jsonl").open())] == [640, 1280]
+
+
+def test_a_newer_versions_checkpoint_is_refused_in_one_line(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert quick(workdir, "trainer.images=480") == 0
+    manifest = saved(workdir / "run")[-1] / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"schema": 2', '"schema": 3'))
+    before = {path: path.read_bytes() for path in (workdir / "run/checkpoints").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    for words in (
+        ["train", *RUN, "run_dir=run", "schedule/learning_rate=constant", "trainer.images=960"],
+        ["sample", "run"],
+    ):
+        assert main(words) == 2
+        said = capsys.readouterr().err.strip().splitlines()
+        assert len(said) == 1
+        assert "has schema 3, and this version of gan_lab reads 1 to 2" in said[0]
+    assert before == {path: path.read_bytes() for path in (workdir / "run/checkpoints").rglob("*") if path.is_file()}

@@ -92,7 +92,7 @@ def test_trouble_in_one_job_neither_stops_nor_falsifies_another(
     assert "no finite gradient in generator" in by_loss["explodes"]["error"]
     assert [entry["to"] for entry in by_loss["explodes"]["rollbacks"]] == [0, 0]
     assert math.isnan(score(by_loss["explodes"]))
-    assert score(by_loss["minimax"]) == by_loss["minimax"]["best"]["value"]
+    assert score(by_loss["minimax"]) is None  # it was not scored
     assert "2 of 5 jobs finished" in said.out
     for loss in ("raises", "exits", "explodes"):
         assert f"loss={loss}" in said.out.split("jobs finished")[1]
@@ -466,3 +466,11 @@ def test_jobs_at_a_time_share_the_threads_that_one_would_have_alone(
     workers = plan.workers(hydra, jobs)
     assert (workers.count, workers.threads) == (count, threads)
     assert workers.overrides == (f"hydra.launcher.n_jobs={count}", "hydra.launcher.batch_size=1")
+
+
+def test_a_sweeper_sees_a_bad_score_of_what_diverged_and_no_crash() -> None:
+    seen = {"best": {"metric": "fd", "value": 1.5}, "selection": {"fd": {"better": "lower"}}}
+    assert score(seen | {"status": "finished"}) == 1.5
+    assert score(seen | {"status": "diverged"}) == math.inf
+    assert score(seen | {"status": "failed", "selection": {"fd": {"better": "higher"}}}) == -math.inf
+    assert math.isnan(score({"status": "diverged", "best": None}) or 0.0)

@@ -109,6 +109,9 @@ class Comparison:
         if repeats := len(runs) - len(kept):
             told = _count(repeats, "run repeats", "runs repeat")
             self.notes.append(f"{told} another's config and seed: counted once")
+        if back := sum(bool(run.summary.get("rollbacks")) for run in kept.values()):
+            told = _count(back, "run", "runs")
+            self.notes.append(f"{told} diverged and went back: with lower learning rates than the settings say")
         return list(kept.values())
 
     def _fold(self) -> list[Setting]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -51,6 +53,7 @@ def decode(file: Path, size: tuple[int, int], channels: int) -> np.ndarray | str
     """
     from PIL import Image, ImageOps
 
+    _look_at_sizes_ourselves()
     height, width = size
     try:
         with Image.open(file) as image:
@@ -69,6 +72,14 @@ def decode(file: Path, size: tuple[int, int], channels: int) -> np.ndarray | str
     except Exception as error:  # decoders raise whatever they like
         return str(error) or type(error).__name__
     return np.asarray(resized, dtype=np.uint8).reshape(height, width, channels)
+
+
+@functools.cache
+def _look_at_sizes_ourselves() -> None:
+    """PIL warns of large pictures as it opens them, and refuses far larger ones than we do only when it is asked."""
+    from PIL import Image
+
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def _eight_bits(image: Any) -> Any:

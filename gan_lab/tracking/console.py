@@ -171,6 +171,9 @@ def last_words(summary: Mapping[str, Any], path: Path, picture: Path | None, *, 
     if best := summary.get("best"):
         where = "the last" if best["images"] == summary["images"] else f"that of {best['images']:,} images"
         lines.append(f"best      {where}, by {best['metric']} {_short(best['value'])} while training")
+    for back in summary.get("rollbacks") or ():
+        told = f"at {back['from']:,} images, to {back['to']:,}, learning rates x {back['learning_rate']:g}"
+        lines.append(f"went back {told}")
     for warning in summary.get("health") or ():
         since = "" if warning["images"] == warning["last"] else f"{warning['images']:,} to "
         lines.append(f"health    {warning['title']}, {since}{warning['last']:,} images")

@@ -113,10 +113,10 @@ class RunDirectory:
     def write_config(self, text: str) -> None:
         write_atomically(self.path / "config.yaml", text)
 
-    def write_quarantine(self, folder: Path | None, skipped: Mapping[str, str]) -> None:
-        """A report of data files that cannot be read, each with the reason; none where all can be."""
+    def write_quarantine(self, skipped: Mapping[str, str]) -> None:
+        """A report of data files that cannot be read, by path with the reason; none where all can be."""
         report = self.path / QUARANTINE
-        entries = [{"path": str(folder / name if folder else name), "reason": why} for name, why in skipped.items()]
+        entries = [{"path": path, "reason": why} for path, why in skipped.items()]
         if entries:
             write_atomically(report, json.dumps(entries, indent=1) + "\n")
         else:

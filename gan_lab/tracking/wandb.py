@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
+import importlib
 import netrc
 import os
 import secrets
@@ -184,6 +185,8 @@ class WandbTracker:
         run.define_metric("performance/*", step_metric="images", summary="mean")
         for metric, direction in best.items():  # the table shows the best value, not the last
             run.define_metric(metric, step_metric="images", summary=direction)
+        with contextlib.suppress(ImportError):
+            importlib.import_module("pandas")  # W&B would do so at the first picture, in the middle of the training
         self.run = run
 
     @property
@@ -295,7 +298,8 @@ class WandbTracker:
         if trouble and not self._gone:
             self._gone = True
             place = self.folder / "wandb" / Path(self.run.dir).parent.name
-            warnings.warn(f"W&B: {trouble}; `wandb sync {place}` sends the rest of this run later", stacklevel=2)
+            sync = f"wandb sync --no-skip-online {place}"  # by itself it passes over runs that began online
+            warnings.warn(f"W&B: {trouble}; `{sync}` sends the rest of this run later", stacklevel=2)
         return trouble is None
 
     def _guard(self, call: Callable[[], Any]) -> None:

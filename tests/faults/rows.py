@@ -447,12 +447,12 @@ def large_gradients(lab: Lab) -> Outcome:
 
 
 def diverging(rate: float) -> Fault:
-    """No finite gradient from step 250 on while learning rates are above a share of what they were."""
+    """No finite gradient in a whole window while learning rates are above a share of what they were."""
 
     def spoil(gradient: torch.Tensor, game: Any) -> None:
         group = game.optimizers["discriminator"].param_groups[0]
         start = next(hook for hook in game.hooks if type(hook).__name__ == "LearningRate")
-        if game.step >= 250 and 0.5**start.halvings > rate and group["lr"] > 0:
+        if 250 <= game.step < 300 and 0.5**start.halvings > rate and group["lr"] > 0:
             gradient.fill_(math.inf)
 
     return gradients(spoil)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
 import yaml
 
+import wandb
 from gan_lab import dashboard
 from gan_lab.cli import main
 from gan_lab.config import EXPERIMENTS
@@ -355,7 +355,7 @@ def test_a_server_that_dies_costs_a_warning_and_nothing_else(
     assert [run.exit_code for run in mortal.runs.values()] == [None]
     told = [str(warning.message) for warning in warned if "W&B" in str(warning.message)]
     assert len(told) == 1
-    assert "wandb sync orphan/wandb/run-" in told[0]
+    assert "wandb sync --no-skip-online orphan/wandb/run-" in told[0]
     assert summary(Path("orphan"))["status"] == "finished"
     assert [r["images"] for r in metrics(Path("orphan")) if "generator/adversarial" in r] == [64, 128, 192, 256]
     assert "WANDB_DATA_DIR" not in os.environ
