@@ -32,7 +32,11 @@ def launch(argv: Sequence[str]) -> int:
 
     A run or sweep that Slurm's warning has ended is put back into Slurm's queue.
     """
-    code = _launch(argv)
+    with signals.before_training():
+        try:
+            code = _launch(argv)
+        except signals.Interrupted as stop:
+            code = 128 + stop.number
     if signals.SAVE and code == 128 + signals.SAVE and signals.job_id():
         print(f"gan-lab: {signals.requeue()}", file=sys.stderr)
     return code
@@ -98,7 +102,10 @@ def _train_one(arguments: Arguments, composed: DictConfig) -> int:
     from gan_lab import run
 
     experiment = composed.hydra.runtime.choices.experiment
-    path = Path(_folder(composed, "run_dir") or f"runs/{experiment}/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+    # The same command goes on when Slurm queues its job again, and so has the same folder there.
+    moment = f"slurm-{signals.job_id()}-{job_name(arguments.overrides)[:6]}" if signals.job_id() else None
+    moment = moment or time.strftime("%Y-%m-%d_%H-%M-%S")
+    path = Path(_folder(composed, "run_dir") or f"runs/{experiment}/{moment}")
     run.preflight(_without_hydra(composed), path)
     codes: list[int] = []
     code = _hydra(

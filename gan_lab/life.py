@@ -72,9 +72,9 @@ class Life:
                 if signals.received and self.game.images < self.trainer.images:
                     return self._end("interrupted", f"signal {signals.received}", 128 + signals.received)
                 return self._end("finished", None, 0)
-            except Interrupted:
-                number = signals.received or 0
-                return self._end("interrupted", f"signal {number}: trained and saved, not scored", 128 + number)
+            except Interrupted as stop:
+                why = f"signal {stop.number}: trained and saved, not scored"
+                return self._end("interrupted", why, 128 + stop.number)
             except KeyboardInterrupt:
                 return self._end("interrupted", "a second interrupt: not saved", 130)
             except checkpoint.DamagedCheckpoints as error:
@@ -89,6 +89,7 @@ class Life:
         if state is not None:
             self.game.load_state_dict(state["game"])
             self.seconds_before = state["seconds"]
+            self.directory.recall(state.get("pending") or [])
             if state["about"]["threads"] != self.assembly.about["threads"]:
                 warnings.warn(
                     f"this run was saved with {state['about']['threads']} threads and goes on with "
@@ -101,15 +102,15 @@ class Life:
         self.directory.write_config(OmegaConf.to_yaml(OmegaConf.create(config)))
         self.directory.update_summary(
             status="running", error=None, config_hash=config_hash(config), metrics={}, health=[],
-            best=self.scoring.best(), **self._counters(),
+            best=self.scoring.best(self._kept()), **self._counters(),
         )  # fmt: skip
         lines = [f"{self.experiment}: {self.directory.path}", *describe(self.config, self.assembly)]
         if state is not None:
             lines.append(f"goes on from {self.game.images:,} images")
         self._track(config, lines)
         self._add_hooks()
-        if state is not None:
-            self.log.recall(state.get("log") or {}, self.game.runtime.device)
+        if state is not None and state.get("log"):
+            self.log.recall(state["log"], self.game.runtime.device)
         if self.health:
             self.healthy = copy.deepcopy(self.health.memory())
             if state is not None and state.get("health"):
@@ -147,7 +148,7 @@ class Life:
                 score=self.scoring.selecting and self.scoring.selecting[0],
             )
             self.trackers.append(self.wandb)
-            lines.append(f"W&B {mode}{f': {why}' if why else ''}")
+            lines.append(f"W&B {self.wandb.mode}{f': {why}' if why else ''}")
             self.directory.update_summary(wandb=self.wandb.link)
         self.console = Console(self.trainer.images, self.game.images, lines)
         self.assembly.evaluator.tell = self.console.say
@@ -157,7 +158,7 @@ class Life:
         tracking = self.assembly.tracking
         periods = (tracking.samples_every, self.scoring.every, self.trainer.checkpoint_every)
         self.log = Log(tracking.log_every, self._record, also=periods)
-        self.log.sound = self.game.images
+        self.log.restart(self.game.images)
         self.game.add(self.log)
         actions = (self._look, self._select, self._save)
         for period, action in zip(periods, actions, strict=True):
@@ -173,7 +174,7 @@ class Life:
         self._play(signals)
         finished = self.game.images >= self.trainer.images
         self.save()
-        self.directory.write_pending()
+        self.directory.write_pending()  # the checkpoint has them, too, should the disk still refuse
         if finished:
             with signals.at_once():
                 self._look(self.game)
@@ -185,7 +186,7 @@ class Life:
             try:
                 train(self.game, self.trainer.images, lambda: signals.received is not None or signals.save)
                 if self.game.images >= self.trainer.images:
-                    self.log.flush(self.game)
+                    self.log.flush(self.game, end=True)
             except Diverged as error:
                 self._roll_back(error)
                 continue
@@ -211,17 +212,19 @@ class Life:
             state = {"game": fresh.game.state_dict(), "health": None}
         self.game.load_state_dict(state["game"])
         rates.halvings = halvings
-        self.log.forget()
-        self.log.recall(state.get("log") or {}, self.game.runtime.device)
-        self.log.sound = self.game.images - 1  # should it not recover, the next time goes further back
+        self.log.restart(self.game.images)
+        self.log.sound -= 1  # should it not recover, the next time goes further back
         self.picture = None
         if self.health:
             self.health.recall(copy.deepcopy(state.get("health") or self.healthy))
         self.directory.cut_back(self.game.images)
+        # Saved anew, or a kill before the next save would forget that rates were halved.
+        checkpoint.drop_after(self.directory.checkpoints, self.game.images - 1)
+        self._save(self.game)
         entry = {"from": diverged_at, "to": self.game.images, "learning_rate": 0.5**halvings}
         with self.put_off("summary.json"):
             told = [*(self.directory.summary.get("rollbacks") or []), entry]
-            self.directory.update_summary(rollbacks=told, best=self.scoring.best(), **self._counters())
+            self.directory.update_summary(rollbacks=told, best=self.scoring.best(self._kept()), **self._counters())
         self.console.say(
             f"  {diverged_at:,} images: {error.reason}. Back to {self.game.images:,} images, with learning rates x "
             f"{0.5**halvings:g} ({halvings} of {self.trainer.rollbacks} times)"
@@ -261,28 +264,45 @@ class Life:
         for tracker in self.trackers:
             tracker.warn(asdict(warned))
 
-    def _save(self, game: Game) -> None:
-        kept = checkpoint.kept(self.directory.checkpoints)
-        promise = f"the checkpoint of {kept[0]:,} images is kept" if kept else "and there is no checkpoint yet"
-        with self.put_off("a checkpoint", promise):
-            self.save()
+    def _save(self, game: Game, best: dict[str, Any] | None = None) -> None:
+        with self.put_off("a checkpoint", self._what_is_kept()):
+            self.save(best)
 
-    def save(self) -> None:
-        """Write a checkpoint. Raises OSError where the disk refuses: the older ones are there, and nothing of this."""
+    def _kept(self) -> list[int]:
+        """Images of the checkpoints that there are, newest first; none where the disk does not even tell."""
+        try:
+            return checkpoint.kept(self.directory.checkpoints)
+        except OSError:
+            return []
+
+    def _what_is_kept(self) -> str:
+        kept = self._kept()
+        return f"the checkpoint of {kept[0]:,} images is kept" if kept else "there is no checkpoint yet"
+
+    def save(self, best: dict[str, Any] | None = None) -> None:
+        """Write a checkpoint; `best` is the score that makes it the best one, if it is that.
+
+        Raises OSError where the disk refuses: the older ones are there, and nothing of this one.
+        """
         game = self.game
+        with self.put_off("metrics.jsonl", "its records are kept"):
+            self.directory.write_pending()
+            self.directory.sync()  # no checkpoint outlives a power cut without the records before it
         state = {
             "images": game.images,
             "seconds": self._seconds(),
             "game": game.state_dict(),
             "about": self.assembly.about,
+            "pending": self.directory.pending,
             "log": self.log.memory(),
             "health": self.health.memory() if self.health else None,
         }
-        best = self.directory.summary.get("best")
-        spare = [best["images"]] if best else []
+        earlier = self.directory.summary.get("best")
+        spare = [earlier["images"]] if earlier else []
+        spare += [images for images in self._kept() if images <= self.log.sound][:1]  # should it have to go back
         path = checkpoint.save(state, self.directory.checkpoints, keep=self.trainer.keep_checkpoints, spare=spare)
         if self.wandb:
-            scores = {key: best[key] for key in ("metric", "value")} if best and spare == [game.images] else {}
+            scores = {key: best[key] for key in ("metric", "value")} if best else {}
             about = {"config_hash": self.directory.summary["config_hash"], **scores}
             self.wandb.checkpoint(path, game.images, best=bool(scores), metadata=about)
 
@@ -324,11 +344,11 @@ class Life:
         if not scores:
             return
         self._tell(self._counters() | {SELECTION + name: entry["value"] for name, entry in scores.items()})
-        best = self.scoring.best()
-        with self.put_off("summary.json"):
-            self.directory.update_summary(best=best, selection=scores)
+        best = self.scoring.best([game.images, *self._kept()])
         if best and best["images"] == game.images:
-            self._save(game)
+            self._save(game, best)
+        with self.put_off("summary.json"):
+            self.directory.update_summary(best=self.scoring.best(self._kept()), selection=scores)
 
     def _score(self) -> None:
         if self.assembly.evaluator.metrics and self.assembly.evaluation.samples >= WORTH_A_LINE:
@@ -345,14 +365,15 @@ class Life:
     # -- end ---------------------------------------------------------------------------------------------------------
 
     def _fail(self, error: BaseException) -> int:
-        kept = checkpoint.kept(self.directory.checkpoints)
-        there = f"the checkpoint of {kept[0]:,} images is kept" if kept else "there is no checkpoint yet"
+        there = self._what_is_kept()
         if isinstance(error, OSError) and of_disk(error):
             return self._end(
                 "failed", f"{error.strerror or error}; {there}: {remedy(error)}, and repeat the command", 2
             )
         if out_of_memory(error):
-            return self._end("failed", f"out of memory ({_first_line(error)}); {there}: {MORE_MEMORY}", 1)
+            trained = self.game.images >= self.trainer.images
+            todo = "it is trained; repeat the command with fewer evaluation.samples" if trained else MORE_MEMORY
+            return self._end("failed", f"out of memory ({_first_line(error)}); {there}: {todo}", 1)
         with contextlib.suppress(OSError):
             traceback.print_exc()
         what = "exited" if isinstance(error, SystemExit) else type(error).__name__

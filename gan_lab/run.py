@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from gan_lab.config import config_hash
 from gan_lab.life import Life
+from gan_lab.signals import Interrupted
 from gan_lab.tracking.console import terminal
 from gan_lab.tracking.run_directory import RunDirectory
 from gan_lab.tracking.wandb import decide_mode
@@ -95,7 +96,9 @@ def run(
         return _could_not_start(directory, config, str(error), refused)
     except OSError as error:
         return _could_not_start(directory, config, f"{error.strerror or error}: {error.filename or path}", refused)
-    except KeyboardInterrupt:  # while it was built: there is nothing to save
+    except Interrupted as stop:  # while it was built: there is nothing to save
+        return 128 + stop.number
+    except KeyboardInterrupt:
         return 130
     except BaseException as error:  # a part's own trouble while it was built
         if not out_of_memory(error):

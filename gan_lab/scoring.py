@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,12 +43,13 @@ class Scoring:
         """Scores for selection, by name. They may choose a checkpoint, so they are no result."""
         return self._measure(self.assembly.evaluation.selection_samples, [SELECTION_SEED], selection=True)
 
-    def best(self) -> dict[str, Any] | None:
-        """The best of the scores that were recorded while training, the newest of equal ones."""
+    def best(self, available: Collection[int]) -> dict[str, Any] | None:
+        """The best of the scores that were recorded while training at so many images, the newest of equal ones."""
         if self.selecting is None:
             return None
         name, lower = self.selecting
-        records = [record for record in self.directory.read_metrics() if record.get(SELECTION + name) is not None]
+        records = [r for r in self.directory.read_metrics() if r.get(SELECTION + name) is not None]
+        records = [record for record in records if record["images"] in available]
         if not records:
             return None
         sign = -1 if lower else 1

@@ -19,6 +19,10 @@ REQUEUE_SECONDS = 30  # for Slurm's controller to answer
 class Interrupted(KeyboardInterrupt):
     """A signal that ends the run here and now: what there was to save is saved."""
 
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
 
 def ending() -> tuple[int, ...]:
     """The signals after which a run saves and ends: SIGINT, SIGTERM, and under Slurm its warning, SIGUSR1."""
@@ -35,7 +39,7 @@ class Signals:
     def __init__(self) -> None:
         self.received: int | None = None
         self.save = False  # asked to save, and then to go on
-        self._at_once = False
+        self._at_once = self._interrupted = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
@@ -54,7 +58,7 @@ class Signals:
         self._at_once = True
         try:
             if self.received:
-                raise Interrupted
+                raise Interrupted(self.received)
             yield
         finally:
             self._at_once = False
@@ -63,11 +67,31 @@ class Signals:
         if number not in ending():
             self.save = True
             return
-        if self.received == signal.SIGINT == number:
-            raise KeyboardInterrupt
-        self.received = number
+        if number == signal.SIGINT:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+        self.received = self.received or number  # Slurm's warning stays one when its SIGTERM follows
         if self._at_once:
-            raise Interrupted
+            raise Interrupted(number)
+
+
+@contextlib.contextmanager
+def before_training() -> Iterator[None]:
+    """While nothing is trained yet: Slurm's warning raises Interrupted, and SIGUSR1 elsewhere kills nobody."""
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if number in ending():
+            raise Interrupted(number)
+
+    if SAVE is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(SAVE, receive)
+    try:
+        yield
+    finally:
+        signal.signal(SAVE, before)
 
 
 # -- Slurm -------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -170,12 +169,17 @@ class _Hashing:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._digest, self._bytes = file, hashlib.sha256(), 0
+        self.error: BaseException | None = None  # what the last write raised
 
     def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        self._digest.update(view)
-        self._bytes += len(view)
-        return self._file.write(view)
+        try:
+            view = memoryview(data).cast("B")
+            self._digest.update(view)
+            self._bytes += len(view)
+            return self._file.write(view)
+        except BaseException as error:
+            self.error = error
+            raise
 
     def flush(self) -> None:
         self._file.flush()
@@ -191,9 +195,14 @@ def _write(state: Mapping[str, Any], path: Path) -> dict[str, Any]:
         hashing = _Hashing(file)
         try:
             torch.save(dict(state), hashing)  # type: ignore[arg-type]
-        except RuntimeError as error:  # torch hides the disk's error behind one of its own
-            number = getattr(error.__context__, "errno", None) or errno.ENOSPC
-            raise OSError(number, os.strerror(number), str(path)) from error
+        except (
+            RuntimeError
+        ):  # torch hides what our file raises, a full disk or an interrupt, behind an error of its own
+            if hashing.error is None:
+                raise
+            if isinstance(hashing.error, OSError):
+                hashing.error.filename = str(path)
+            raise hashing.error from None
         file.flush()
         os.fsync(file.fileno())
     return hashing.fingerprint

@@ -128,7 +128,7 @@ class Strength(Scheduled):
 
 
 class Diverged(RuntimeError):
-    """No update was possible for a whole logging window: the gradients are not finite."""
+    """No move of a phase could update its player for a whole logging window: the gradients are not finite."""
 
     def __init__(self, reason: str, advice: str) -> None:
         super().__init__(f"{reason}: {advice}")
@@ -140,14 +140,18 @@ class Log(Hook):
 
     `write` gets {"images", "step", "performance/images_per_second", "<phase>/<name>": mean}. Values stay on the device
     in between, so the host waits once per log point and not once per step. `also` names the periods of other hooks: a
-    window that ends where they begin does not count their time as training. Raises Diverged where all of a window's
-    updates of a player were skipped.
+    window that ends where they begin does not count their time as training. Raises Diverged where all updates of a
+    phase were skipped between two multiples of `every`, whatever other windows ended there.
     """
+
+    LEAST = 3  # updates: fewer, such as that of one bad batch, are no divergence
 
     def __init__(self, every: int, write: Callable[[dict[str, Any]], None], also: Sequence[int] = ()) -> None:
         self.periods = [Every(period) for period in (every, *also)]
         self.write = write
         self.sound = 0  # images up to which every player could be updated, as far as windows' ends tell
+        self._tally: dict[str, list[int]] = {}  # phase -> moves and skipped ones, that are not judged yet
+        self._since = 0  # images at which the tally begins
         self._values: dict[str, list[Tensor]] = {}
         self._start: tuple[float, int] | None = None  # clock and images at the window's start
 
@@ -163,20 +167,26 @@ class Log(Hook):
         if any(period.due(game) for period in self.periods):
             self.flush(game)
 
-    def memory(self) -> dict[str, Tensor]:
-        """What the window holds so far, for a run that is saved in the middle of one."""
-        return {name: torch.cat([value.flatten() for value in values]).cpu() for name, values in self._values.items()}
+    def memory(self) -> dict[str, Any]:
+        """What the window holds so far, for a run that is saved in the middle of one. Not called `state_dict`: the game
+        goes on without it.
+        """
+        gathered = {name: torch.cat([v.flatten() for v in values]).cpu() for name, values in self._values.items()}
+        return {"values": gathered, "tally": self._tally, "since": self._since, "sound": self.sound}
 
-    def recall(self, memory: Mapping[str, Tensor], device: torch.device) -> None:
+    def recall(self, memory: Mapping[str, Any], device: torch.device) -> None:
         """Go on with a window from `memory()`."""
-        self._values = {name: [values.to(device)] for name, values in memory.items()}
+        self._values = {name: [values.to(device)] for name, values in memory["values"].items()}
+        self._tally = {phase: list(counts) for phase, counts in memory["tally"].items()}
+        self._since, self.sound, self._start = memory["since"], memory["sound"], None
 
-    def forget(self) -> None:
-        """Begin a new window: what was gathered belongs to a time that is taken back."""
-        self._values, self._start = {}, None
+    def restart(self, images: int) -> None:
+        """Begin anew at so many images: what was gathered belongs to a time that is taken back."""
+        self._values, self._tally, self._start = {}, {}, None
+        self._since = self.sound = images
 
-    def flush(self, game: Game) -> None:
-        """Write a record of what has been gathered, if anything has."""
+    def flush(self, game: Game, end: bool = False) -> None:
+        """Write a record of what has been gathered, if anything has. At the `end` there will be no more."""
         if not self._values or self._start is None:
             return
         last = [values[-1].flatten()[-1] for name, values in self._values.items() if name.endswith("/skipped")]
@@ -188,14 +198,32 @@ class Log(Hook):
         seconds = time.perf_counter() - clock
         speed = (game.images - images) / seconds
         record = {"images": game.images, "step": game.step, "performance/images_per_second": speed} | record
-        stuck = [name.removesuffix("/skipped") for name in record if name.endswith("/skipped") and record[name] == 1]
+        self._count(record)
         for name in [name for name in record if name.endswith("/skipped") and not record[name]]:
             del record[name]  # worth a line only when it happens
-        self.forget()
+        self._values, self._start = {}, None
         self.write(record)
+        if end or self.periods[0].due(game):
+            self._judge(game)
+
+    def _count(self, record: Mapping[str, Any]) -> None:
+        for name, values in self._values.items():
+            phase, _, what = name.rpartition("/")
+            if what == "skipped":
+                moves = sum(value.numel() for value in values)
+                counts = self._tally.setdefault(phase, [0, 0])
+                counts[0] += moves
+                counts[1] += round(record[name] * moves)
+
+    def _judge(self, game: Game) -> None:
+        stuck = [phase for phase, (moves, skipped) in self._tally.items() if moves == skipped >= self.LEAST]
+        since = self._since
+        # One with too few moves, a lazy one, goes on being counted.
+        self._tally = {phase: counts for phase, counts in self._tally.items() if counts[0] < self.LEAST}
+        self._since = game.images
         if stuck:
             raise Diverged(
-                f"no finite gradient in {' and '.join(stuck)} since {images:,} images",
+                f"no finite gradient in {' and '.join(stuck)} since {since:,} images",
                 "lower the learning rate, raise the regularization, or train with trainer.precision=fp32",
             )
 

@@ -56,6 +56,7 @@ class SweepJob:
 
     def __call__(self, config: DictConfig) -> float | None:
         """Run it. Returns its score, for sweepers that want one."""
+        code = 2
         if os.getpid() == self.parent:
             self._announce()
             code = self._run(config)
@@ -66,8 +67,9 @@ class SweepJob:
                 around.enter_context(speaking(Speaker(self._name(), self.count - 1)))
                 if self.stop:
                     around.enter_context(stoppable(self.stop, self.parent))
-                self._run(config)
-        return score(RunDirectory(HydraConfig.get().runtime.output_dir).summary)
+                code = self._run(config)
+        # One that could not start has somebody else's summary, if any.
+        return math.nan if code == 2 else score(RunDirectory(HydraConfig.get().runtime.output_dir).summary)
 
     def _run(self, config: DictConfig) -> int:
         import torch

@@ -71,8 +71,14 @@ def speaking(speaker: Speaker) -> Iterator[None]:
         _speaker = None
 
 
+class _Terminal(Terminal):
+    def on_broken_pipe(self) -> None:
+        """Whoever reads is gone: say nothing more, and leave the run alone, which rich would end."""
+        self.quiet = True
+
+
 def terminal() -> Terminal:
-    return Terminal(highlight=False, soft_wrap=True)
+    return _Terminal(highlight=False, soft_wrap=True)
 
 
 def wide_terminal() -> Terminal:

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class RunDirectory:
         self.checkpoints, self.samples = self.path / "checkpoints", self.path / "samples"
         self.summary: dict[str, Any] = _read_json(self.summary_file)
         self.speeds: list[float] = []
-        self._pending: list[dict[str, Any]] = []  # records that the disk has not taken yet
+        self.pending: list[dict[str, Any]] = []  # records that the disk has not taken yet
         self._lock = FileLock(self.path / ".lock")
 
     # -- before anything is written ----------------------------------------------------------------------------------
@@ -124,12 +124,12 @@ class RunDirectory:
 
     def cut_back(self, images: int) -> None:
         """Forget records of a later time than the checkpoint that the run continues from; half lines, too."""
-        if not self.metrics_file.exists() and not self._pending:
+        if not self.metrics_file.exists() and not self.pending:
             return
         kept = [record for record in self.read_metrics() if record["images"] <= images]
         self.speeds = [record[SPEED] for record in kept if record.get(SPEED)]
         write_atomically(self.metrics_file, "".join(json.dumps(record) + "\n" for record in kept))
-        self._pending = []
+        self.pending = []
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Every whole record, those that the disk has not taken included."""
@@ -142,20 +142,31 @@ class RunDirectory:
                 continue
             if isinstance(record, dict) and isinstance(record.get("images"), (int, float)):
                 records.append(record)
-        return [*records, *self._pending]
+        return [*records, *self.pending]
+
+    def recall(self, pending: Iterable[Mapping[str, Any]]) -> None:
+        """Take records from a checkpoint that the disk may never have got."""
+        there = self.read_metrics()
+        self.pending += [dict(record) for record in pending if record not in there]
+
+    def sync(self) -> None:
+        """Make sure that the records outlive a power cut."""
+        if self.metrics_file.exists():
+            with self.metrics_file.open("rb") as file:
+                os.fsync(file.fileno())
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Append it to metrics.jsonl. Where the disk refuses, it waits for the next one, and OSError is raised."""
         if record.get(SPEED):
             self.speeds.append(record[SPEED])
-        self._pending.append(_finite(record))
+        self.pending.append(_finite(record))
         self.write_pending()
 
     def write_pending(self) -> None:
         """Append the records that wait, all or none. Raises OSError where the disk refuses."""
-        if not self._pending:
+        if not self.pending:
             return
-        text = "".join(json.dumps(record) + "\n" for record in self._pending).encode()
+        text = "".join(json.dumps(record) + "\n" for record in self.pending).encode()
         with self.metrics_file.open("ab", buffering=0) as file:
             before = file.tell()
             try:
@@ -164,7 +175,7 @@ class RunDirectory:
             except OSError:
                 file.truncate(before)  # half a line would swallow the next
                 raise
-        self._pending = []
+        self.pending = []
 
     def picture(self, path: Path, images: int, name: str = "samples") -> None: ...
 

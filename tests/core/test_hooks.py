@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from gan_lab.core.hooks import EMA, Diverged, Do, LearningRate, Log
 from gan_lab.core.loop import Game, step, train
@@ -112,7 +113,7 @@ def test_a_window_in_two_parts_has_the_means_of_one() -> None:
         train(game, 16)
         if parts == 2:
             memory = log.memory()
-            log.forget()
+            log.restart(0)
             log.recall(memory, torch.device("cpu"))
         train(game, 32)
     timed = "performance/images_per_second"
@@ -138,11 +139,30 @@ def test_up_to_where_it_was_sound_is_where_a_window_ended_without_a_skipped_upda
 def test_a_window_without_a_finite_gradient_is_divergence() -> None:
     bad = FunctionTerm(lambda f: f.fake_logits * float("inf"))
     records: list[dict[str, Any]] = []
-    game = make_game(phases=[*two_phases(), Phase("bad", "generator", {"bad": bad})], hooks=[Log(16, records.append)])
+    game = make_game(phases=[*two_phases(), Phase("bad", "generator", {"bad": bad})], hooks=[Log(24, records.append)])
     with pytest.raises(Diverged, match="no finite gradient in bad"):
         train(game, 100)
     assert records[0]["bad/skipped"] == 1
-    assert game.images == 16
+    assert game.images == 24
+
+
+@pytest.mark.parametrize("every", [8, 16, 1000])
+def test_a_single_bad_move_of_a_lazy_phase_is_no_divergence(every: int) -> None:
+    """Though other periods cut windows so short that it is all that one holds, and the last one, too."""
+    steps: list[int] = []
+
+    def bad_once(forward: Any) -> Tensor:
+        steps.append(forward.game.step)
+        return forward.fake_logits * (float("nan") if forward.game.step == 8 else 1.0)
+
+    lazy = Phase("lazy", "discriminator", {"bad": FunctionTerm(bad_once)}, every=4)
+    records: list[dict[str, Any]] = []
+    log = Log(every, records.append, also=[8, 72])
+    game = make_game(phases=[*two_phases(), lazy], hooks=[log])
+    train(game, 80)
+    log.flush(game, end=True)
+    assert any(record.get("lazy/skipped") == 1 for record in records)
+    assert steps == [0, 4, 8]
 
 
 def test_a_hook_with_state_is_saved_under_its_name() -> None:

@@ -4,6 +4,7 @@ whether the end is that of a run which nothing happened to.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -20,10 +21,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from gan_lab.core import checkpoint
 from gan_lab.datasets import decoding, store
 from gan_lab.losses import NonSaturating
 from gan_lab.registry import losses
 from gan_lab.scoring import Scoring
+from gan_lab.tracking.run_directory import RunDirectory
 from tests.faults.lab import (
     EVERY,
     RUN,
@@ -232,9 +235,28 @@ def asked_to_save(lab: Lab) -> Outcome:
     return outcome
 
 
-@row("5", "two SIGINTs, 100 ms apart")
+def twice_while_saving(progress: Progress) -> None:
+    """The second SIGINT comes while torch writes the checkpoint that the first has asked for."""
+    write = checkpoint._Hashing.write
+
+    def broken(self: Any, data: Any) -> int:
+        if progress.images == 261 * BATCH:
+            os.kill(os.getpid(), signal.SIGINT)
+        return write(self, data)
+
+    checkpoint._Hashing.write = broken
+
+
+@row("5", "two SIGINTs, 100 ms apart; the second in the save")
 def interrupted_twice(lab: Lab) -> Outcome:
-    outcome = Outcome(times=1)
+    outcome = Outcome(times=2)
+    saving = lab.new()
+    ended = lab.run(saving, faults=[in_step(260, send(signal.SIGINT)), twice_while_saving])
+    outcome.expect(ended.code == 130 and "not saved" in ended.output, f"{ended.code}:\n{ended.output}")
+    outcome.lose(ended.images - Trained(saving).newest, INTERVAL)
+    outcome.clean(saving)
+    lab.finish(saving)
+    outcome.compare(saving, lab.reference())
     folder = lab.new()
 
     def twice(_: Any) -> None:
@@ -352,10 +374,26 @@ def full_while_saving(lab: Lab) -> Outcome:
     return outcome
 
 
+def no_records(first: int) -> Fault:
+    """From so many images on metrics.jsonl cannot be written, and everything else can."""
+
+    def install(progress: Progress) -> None:
+        write = RunDirectory.write_pending
+
+        def broken(self: RunDirectory) -> None:
+            if progress.images >= first and self.pending:
+                raise OSError(errno.EACCES, "Permission denied", str(self.metrics_file))
+            write(self)
+
+        RunDirectory.write_pending = broken
+
+    return install
+
+
 @row("10", "disk full while logging")
 def full_while_logging(lab: Lab) -> Outcome:
     """A limit on files of what the records have by then: not even the next one fits."""
-    outcome = Outcome(times=2)
+    outcome = Outcome(times=3)
     for_a_while = lab.new()
     ended = lab.run(for_a_while, faults=[file_limit(for_a_while / "metrics.jsonl", EVERY + BATCH, 3 * EVERY + BATCH)])
     outcome.expect(ended.code == 0, f"for a while: exit code {ended.code}:\n{ended.output}")
@@ -364,6 +402,13 @@ def full_while_logging(lab: Lab) -> Outcome:
     outcome.lose(0, 0)
     outcome.compare(for_a_while, lab.reference())
     outcome.clean(for_a_while)
+    # Records alone are refused, and the run is killed behind a checkpoint: that has them.
+    refused = lab.new()
+    ended = lab.run(refused, faults=[no_records(EVERY + BATCH), kill_at(2 * EVERY // BATCH + 30)])
+    outcome.expect(ended.code == 137, f"exit code {ended.code}:\n{ended.output}")
+    outcome.expect(Trained(refused).newest == 2 * EVERY, f"{Trained(refused).newest} images are left")
+    lab.finish(refused)
+    outcome.compare(refused, lab.reference())
     for_good = lab.new()
     ended = lab.run(for_good, faults=[file_limit(for_good / "metrics.jsonl", EVERY + BATCH)])
     outcome.expect(ended.code == 2, f"for good: exit code {ended.code}:\n{ended.output}")
@@ -458,9 +503,15 @@ def diverging(rate: float) -> Fault:
     return gradients(spoil)
 
 
+def kill_when_back(game: Any) -> None:
+    rates = next(hook for hook in game.hooks if type(hook).__name__ == "LearningRate")
+    if rates.halvings and game.step == 220:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 @row("12b", "no finite gradient any more: back, with half the rates")
 def diverged(lab: Lab) -> Outcome:
-    outcome = Outcome(times=2)
+    outcome = Outcome(times=3)
     reference = lab.reference(RUN, [diverging(0.6)], "diverges once")
     back = Trained(reference).summary["rollbacks"]
     outcome.expect([entry["to"] for entry in back] == [2 * EVERY], f"went back {back}")
@@ -470,6 +521,12 @@ def diverged(lab: Lab) -> Outcome:
     outcome.lose(ended.images - Trained(folder).newest, INTERVAL)
     outcome.recover(lab.finish(folder, RUN, [diverging(0.6)], wish=ended.images))
     outcome.compare(folder, reference)
+    behind = lab.new()  # killed when it has gone back, and has not saved again by itself
+    ended = lab.run(behind, faults=[diverging(0.6), before_step(kill_when_back)])
+    outcome.expect(ended.code == 137, f"exit code {ended.code}:\n{ended.output}")
+    lab.finish(behind, RUN, [diverging(0.6)])
+    outcome.compare(behind, reference)
+    outcome.expect(len(Trained(behind).summary["rollbacks"]) == 1, "it went back again for the same trouble")
     hopeless = lab.new()
     ended = lab.run(hopeless, faults=[diverging(0.0)])
     summary = Trained(hopeless).summary
@@ -710,7 +767,10 @@ def forgetting(*item: str) -> Fault:
     """A run that goes on without one item of the saved state."""
 
     def install(_: Progress) -> None:
+        if not item:
+            return
         from gan_lab.core import loop
+        from gan_lab.core.hooks import Log
         from gan_lab.health import Health
 
         load = loop.Game.load_state_dict
@@ -725,6 +785,8 @@ def forgetting(*item: str) -> Fault:
 
         if item == ("health",):
             Health.recall = lambda self, memory: None
+        elif item == ("log",):
+            Log.recall = lambda self, memory, device: None
         else:
             loop.Game.load_state_dict = broken
 
@@ -737,19 +799,22 @@ def mutations(lab: Lab) -> Outcome:
     outcome = Outcome()
     steady: Sequence[Fault] = (diverging(0.6),)
     reference = lab.reference(RUN, steady, "diverges once")
-    from gan_lab.core import checkpoint
-
     game = checkpoint.load(Trained(reference).checkpoints[-1])["game"]
     items = [("step",), ("images",), *(("parts", name) for name in game["parts"])]
-    items += [*(("optimizers", name) for name in game["optimizers"]), ("health",)]
+    items += [*(("optimizers", name) for name in game["optimizers"]), ("health",), ("log",)]
     unseen = []
-    for item in items[:: 4 if lab.quick else 1]:
+    for item in [(), *items[:: 4 if lab.quick else 1]]:
         folder = lab.new()
-        killed = lab.run(folder, faults=[*steady, kill_at(390)])
+        # Saved in the middle of a window, and killed behind it: all that is saved is needed.
+        killed = lab.run(folder, faults=[*steady, in_step(375, send(signal.SIGUSR1)), kill_at(390)])
         outcome.expect(killed.code == 137, f"exit code {killed.code}:\n{killed.output}")
         ended = lab.run(folder, faults=[*steady, forgetting(*item)])
+        differs = Trained(folder).differs(reference) if ended.code == 0 else "exit code"
+        if not item:
+            outcome.expect(not differs, f"with nothing forgotten {differs} differ")
+            continue
         outcome.times += 1
-        if ended.code == 0 and not Trained(folder).differs(reference):
+        if not differs:
             unseen.append("/".join(item))
     outcome.expect(not unseen, f"forgotten unnoticed: {', '.join(unseen)}")
     outcome.notes.append(f"{outcome.times - len(unseen)} of {outcome.times} noticed")

@@ -124,6 +124,8 @@ def report(folder: Path, whole: Life, lives: Sequence[Life], lost: int, save: in
     if differs:
         failures.append(f"{differs} differ")
     peaks = [max(life.memory) for life in lives if life.memory]
+    if lost > save:
+        failures.append(f"{lost:,} images lost, of {save:,} at most")
     print(f"killed: {len(lives) - 1} times; records of at most {lost:,} images taken back, saved every {save:,}")
     print(f"  memory   peaks of {min(peaks):,.0f} to {max(peaks):,.0f} MB")
     print(f"  final state, records and scores: {'equal' if not differs else differs + ' DIFFER'}")

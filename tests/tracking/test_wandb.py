@@ -264,6 +264,30 @@ def test_a_server_of_ones_own_is_known_from_wandbs_settings(
         tracking._default_server.cache_clear()
 
 
+def test_a_server_that_answers_and_then_refuses_makes_the_run_an_offline_one(
+    open_port: int, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    init, modes = wandb.init, []
+
+    def refuse(**settings: Any) -> Any:
+        modes.append(settings["mode"])
+        if settings["mode"] == "online":
+            raise wandb.errors.CommError("the key is not known here")
+        return init(**settings)
+
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{open_port}")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr(wandb, "init", refuse)
+    with pytest.warns(UserWarning, match="W&B is offline: CommError: the key is not known here"):
+        assert main([*TRAIN, "trainer.images=64"]) == 0
+    assert modes == ["online", "offline"]
+    assert summary(Path("run"))["wandb"].startswith("run/wandb/offline-run-")
+    assert inspect(next(Path("run/wandb").glob("offline-run-*")))
+
+
 def test_a_secret_is_replaced_before_a_tag_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "wandb_v1_" + "a1b2c3d4" * 9
     monkeypatch.setenv("MY_API_KEY", secret)
@@ -364,7 +388,6 @@ def test_trouble_with_wandb_never_fails_a_run(
 
 def test_a_finish_that_never_ends_is_left_alone(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import wandb
-
     from gan_lab.tracking import wandb as tracking
 
     for name in ("FINISH_SECONDS", "GRACE_SECONDS"):
