@@ -174,8 +174,10 @@ class WandbTracker:
             try:
                 run = start(mode="online", resume="allow")
             except Exception as error:  # it answered, and then could not be spoken to: refused, slow, or gone
-                warnings.warn(f"W&B is offline: {type(error).__name__}: {error}", stacklevel=2)
+                reason = str(error).partition("\n")[0]
+                warnings.warn(f"W&B is offline: {type(error).__name__}: {reason}", stacklevel=2)
                 self.mode = "offline"
+                wandb.teardown()  # its service holds the run's id until it is gone
         if run is None:
             run = start(mode="disabled" if self.mode == "disabled" else "offline")
         run.define_metric("images")

@@ -264,28 +264,34 @@ def test_a_server_of_ones_own_is_known_from_wandbs_settings(
         tracking._default_server.cache_clear()
 
 
+class Refusing(StubWandb):
+    """It is there, and knows nobody."""
+
+    def _answer(self, path: str, body: bytes) -> tuple[int, Any]:
+        return 401, {"errors": [{"message": "who are you?"}]}
+
+
+@pytest.mark.slow
 def test_a_server_that_answers_and_then_refuses_makes_the_run_an_offline_one(
-    open_port: int, workdir: Path, monkeypatch: pytest.MonkeyPatch
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import wandb
 
-    init, modes = wandb.init, []
-
-    def refuse(**settings: Any) -> Any:
-        modes.append(settings["mode"])
-        if settings["mode"] == "online":
-            raise wandb.errors.CommError("the key is not known here")
-        return init(**settings)
-
-    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{open_port}")
-    monkeypatch.setenv("WANDB_MODE", "online")
-    monkeypatch.setattr(wandb, "init", refuse)
-    with pytest.warns(UserWarning, match="W&B is offline: CommError: the key is not known here"):
-        assert main([*TRAIN, "trainer.images=64"]) == 0
-    assert modes == ["online", "offline"]
-    assert summary(Path("run"))["wandb"].startswith("run/wandb/offline-run-")
-    assert inspect(next(Path("run/wandb").glob("offline-run-*")))
+    with Refusing() as server:
+        monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_MODE", "online")
+        wandb.teardown()
+        with pytest.warns(UserWarning, match="W&B") as warned:
+            assert main([*TRAIN, "trainer.images=64"]) == 0
+        wandb.teardown()
+    told = [str(warning.message) for warning in warned if "W&B" in str(warning.message)]
+    assert len(told) == 1
+    assert "W&B is offline: CommError" in told[0]
+    assert "401" in told[0]
+    (offline,) = Path("run/wandb").glob("offline-run-*")
+    assert summary(Path("run"))["wandb"] == str(offline)
+    assert len(history(inspect(offline))) > 0
 
 
 def test_a_secret_is_replaced_before_a_tag_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
