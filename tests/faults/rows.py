@@ -492,12 +492,14 @@ def large_gradients(lab: Lab) -> Outcome:
 
 
 def diverging(rate: float) -> Fault:
-    """No finite gradient in a whole window while learning rates are above a share of what they were."""
+    """No finite gradient for 90 steps while learning rates are above a share of what they were: from the middle of a
+    window on, which ends with a checkpoint that is no good to go back to.
+    """
 
     def spoil(gradient: torch.Tensor, game: Any) -> None:
         group = game.optimizers["discriminator"].param_groups[0]
         start = next(hook for hook in game.hooks if type(hook).__name__ == "LearningRate")
-        if 250 <= game.step < 300 and 0.5**start.halvings > rate and group["lr"] > 0:
+        if 260 <= game.step < 350 and 0.5**start.halvings > rate and group["lr"] > 0:
             gradient.fill_(math.inf)
 
     return gradients(spoil)
@@ -512,23 +514,24 @@ def kill_when_back(game: Any) -> None:
 @row("12b", "no finite gradient any more: back, with half the rates")
 def diverged(lab: Lab) -> Outcome:
     outcome = Outcome(times=3)
-    reference = lab.reference(RUN, [diverging(0.6)], "diverges once")
+    words = (*RUN, "trainer.keep_checkpoints=1")
+    reference = lab.reference(words, [diverging(0.6)], "diverges once")
     back = Trained(reference).summary["rollbacks"]
     outcome.expect([entry["to"] for entry in back] == [2 * EVERY], f"went back {back}")
     folder = lab.new()
-    ended = lab.run(folder, faults=[diverging(0.6), kill_at(280)])
+    ended = lab.run(folder, words, [diverging(0.6), kill_at(320)])
     outcome.expect(ended.code == 137, f"exit code {ended.code}:\n{ended.output}")
     outcome.lose(ended.images - Trained(folder).newest, INTERVAL)
-    outcome.recover(lab.finish(folder, RUN, [diverging(0.6)], wish=ended.images))
+    outcome.recover(lab.finish(folder, words, [diverging(0.6)], wish=ended.images))
     outcome.compare(folder, reference)
     behind = lab.new()  # killed when it has gone back, and has not saved again by itself
-    ended = lab.run(behind, faults=[diverging(0.6), before_step(kill_when_back)])
+    ended = lab.run(behind, words, [diverging(0.6), before_step(kill_when_back)])
     outcome.expect(ended.code == 137, f"exit code {ended.code}:\n{ended.output}")
-    lab.finish(behind, RUN, [diverging(0.6)])
+    lab.finish(behind, words, [diverging(0.6)])
     outcome.compare(behind, reference)
     outcome.expect(len(Trained(behind).summary["rollbacks"]) == 1, "it went back again for the same trouble")
     hopeless = lab.new()
-    ended = lab.run(hopeless, faults=[diverging(0.0)])
+    ended = lab.run(hopeless, words, [diverging(0.0)])
     summary = Trained(hopeless).summary
     outcome.expect(ended.code == 1, f"exit code {ended.code}:\n{ended.output}")
     outcome.expect(summary["status"] == "diverged" and len(summary["rollbacks"]) == 2, f"{summary['status']}")
