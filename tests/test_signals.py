@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gan_lab.signals import Interrupted, Signals, ending, job_id, requeue
+from gan_lab.cli import main
+from gan_lab.signals import Interrupted, Signals, before_training, ending, job_id, requeue
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +59,43 @@ def test_the_handlers_of_before_are_back_afterwards() -> None:
     with Signals():
         assert signal.getsignal(signal.SIGINT) != before[signal.SIGINT]
     assert before == {number: signal.getsignal(number) for number in before}
+
+
+def test_before_anything_is_trained_slurms_warning_ends_it_and_elsewhere_nothing_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with before_training():
+        signal.raise_signal(signal.SIGUSR1)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(Interrupted) as stop, before_training():
+        signal.raise_signal(signal.SIGUSR1)
+    assert stop.value.number == signal.SIGUSR1
+
+
+def test_slurms_warning_stays_one_when_its_sigterm_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with Signals() as signals:
+        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGTERM)
+        assert signals.received == signal.SIGUSR1
+
+
+def test_a_second_interrupt_is_at_once() -> None:
+    with Signals() as signals:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        assert signals.received == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_job_that_slurm_queues_again_has_its_folder_again(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder named by the time would begin at zero each time."""
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    words = ["train", "experiment=ring", "trainer.images=1280", "evaluation.metrics=[]", "tracking.wandb.mode=disabled"]
+    assert main(words) == 0
+    assert main([*words, "trainer.seed=1"]) == 0
+    assert main(words) == 0
+    found = sorted(path.name for path in Path("runs/ring").iterdir())
+    assert len(found) == 2
+    assert all(name.startswith("slurm-77-") for name in found)
