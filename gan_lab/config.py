@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,6 +78,22 @@ class Tracking:
     wandb: Wandb = Wandb()
 
 
+@dataclass
+class Search:
+    """`hydra/sweeper=optuna`: what is searched stands on the command line, in Hydra's grammar, or in `params`."""
+
+    _target_: str = "hydra_plugins.gan_lab.OptunaSweeper"  # Hydra looks there alone; gan_lab.sweep.study puts it there
+    sampler: str = "tpe"  # tpe, cmaes, nsga2, grid, random
+    pruner: str = "median"  # median, halving, none: stops a trial that is worse than others were at its age
+    startup_trials: int = 5  # that are neither guided nor pruned
+    n_trials: int = 20  # in all: a study that goes on does the rest
+    seed: int = 0  # of the sampler
+    metrics: list[str] = field(default_factory=list)  # objectives; none: the score that selects a checkpoint
+    storage: str | None = None  # null: a journal in the sweep's folder; a file, or a database's address
+    study_name: str | None = None  # null: the sweep's name
+    params: dict[str, Any] = field(default_factory=dict)
+
+
 SECTIONS: dict[str, type] = {"trainer": Trainer, "evaluation": Evaluation, "tracking": Tracking}
 SCHEMAS = {name: registry.schema(section, f"section__{section.__name__}") for name, section in SECTIONS.items()}
 
@@ -116,6 +132,7 @@ def publish() -> None:
     registry.publish()
     store = ConfigStore.instance()
     store.store(name="schema", node=SCHEMAS, provider="gan_lab.config")
+    store.store(group="hydra/sweeper", name="optuna", node=Search, provider="gan_lab.config")
     for group in RECIPES:
         store.store(group=group, name="none", node={}, package="_global_", provider="gan_lab")
     for name, node in _shipped_experiments().items():

@@ -130,14 +130,28 @@ def _sweep(arguments: Arguments, words: Sequence[Override], composed: DictConfig
     _check_writable(folder)
     mode, why = decide_mode(sections(_without_hydra(composed))[2].wandb.mode)
     jobs = plan.jobs(words) if choices["hydra/sweeper"] == "basic" else None
+    search = _search(composed, words, folder) if choices["hydra/sweeper"] == "optuna" else None
     workers = plan.workers(composed.hydra, len(jobs) if jobs else None)
     flags = [flag for flag in arguments.flags if flag not in ("-m", "--multirun")]
     # The jobs alone are given the rest: Hydra would look for a word's key before it knows of swept parts.
     presets = [word.input_line for word in words if _is_preset(word) and not word.is_sweep_override()]
-    argv = ["-m", *flags, *(presets if jobs else arguments.all_overrides), *workers.overrides]
+    argv = ["-m", *flags, *(presets if jobs or search else arguments.all_overrides), *workers.overrides]
     if workers.count > 1 and mode != "disabled":  # else each job says so
         print(f"W&B {mode}{f': {why}' if why else ''}")
-    return supervise(lambda job: _hydra([*argv, f"hydra.sweep.dir={_quote(folder)}"], job), jobs, folder, workers)
+    return supervise(
+        lambda job: _hydra([*argv, f"hydra.sweep.dir={_quote(folder)}"], job), jobs, folder, workers, search
+    )
+
+
+def _search(composed: DictConfig, words: Sequence[Override], folder: Path) -> Any:
+    """What Optuna searches, checked. Raises ValueError."""
+    from gan_lab.sweep import study
+
+    study.import_optuna()
+    conf = composed.hydra.sweeper
+    search = study.Search(list(words), study.objectives(_without_hydra(composed), conf.metrics), conf, folder)
+    search.open()
+    return search
 
 
 def _folder(composed: DictConfig, key: str) -> str | None:
@@ -195,7 +209,8 @@ def _first_value(override: Override) -> str:
         return str(override.input_line)
     if not override.is_discrete_sweep():  # an interval, for samplers that take it
         interval: Any = override.value()
-        return f"{override.get_key_element()}={interval.start}"
+        start = int(interval.start) if "int" in interval.tags else interval.start
+        return f"{override.get_key_element()}={start}"
     return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
 
 
@@ -280,7 +295,7 @@ PLUGINS = {
         "submitit_slurm": "hydra-submitit-launcher",
         "ray": "hydra-ray-launcher",
     },
-    "sweeper": {"optuna": "hydra-optuna-sweeper"},
+    "sweeper": {},
 }  # what pip must install for Hydra to have them
 
 

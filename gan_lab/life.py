@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,13 @@ PICTURE_SEED = 0  # every run's grids show the same latents, so that they can be
 WORTH_A_LINE = 5_000  # samples whose scoring takes long enough to be told
 
 
+Report = Callable[[int, Mapping[str, float | None]], str | None]  # images, scores by name -> why to give up, if so
+
+
+class Pruned(Exception):
+    """Others were better at this run's age."""
+
+
 class Life:
     """The stages of a run that has its directory."""
 
@@ -49,9 +56,10 @@ class Life:
         experiment: str,
         sweep: str | None,
         name: str | None,
+        report: Report | None = None,
     ) -> None:
         self.config, self.assembly, self.directory = config, assembly, directory
-        self.experiment, self.sweep, self.name = experiment, sweep, name
+        self.experiment, self.sweep, self.name, self.report = experiment, sweep, name, report
         self.game, self.trainer = assembly.game, assembly.trainer
         self.scoring = Scoring(assembly, directory)
         self.trackers: list[Tracker] = [directory]  # it stays the first
@@ -81,6 +89,8 @@ class Life:
                 return self._end("failed", str(error), 2)
             except Diverged as error:
                 return self._end("diverged", str(error), 1)
+            except Pruned as error:
+                return self._end("pruned", str(error), 0)
             except BaseException as error:
                 return self._fail(error)
 
@@ -349,6 +359,8 @@ class Life:
             self._save(game, best)
         with self.put_off("summary.json"):
             self.directory.update_summary(best=self.scoring.best(self._kept()), selection=scores)
+        if self.report and (why := self.report(game.images, {name: entry["value"] for name, entry in scores.items()})):
+            raise Pruned(why)
 
     def _score(self) -> None:
         if self.assembly.evaluator.metrics and self.assembly.evaluation.samples >= WORTH_A_LINE:

@@ -13,7 +13,7 @@ import yaml
 from omegaconf import DictConfig
 
 from gan_lab.config import config_hash
-from gan_lab.life import Life
+from gan_lab.life import Life, Report
 from gan_lab.signals import Interrupted
 from gan_lab.tracking.console import terminal
 from gan_lab.tracking.run_directory import RunDirectory
@@ -74,12 +74,13 @@ def run(
     sweep: str | None = None,
     name: str | None = None,
     refused: Told | None = None,
+    report: Report | None = None,
 ) -> int:
     """Train what the config says in the directory, or go on there. Returns the exit code; never raises.
 
     0 finished, 1 failed or diverged, 2 could not start, 130 or 143 interrupted and saved. Whatever the parts do,
     raising or exiting, stays in this run. `name` is what a person calls a sweep's job. `refused` is told why it could
-    not start: an older run's summary is left as it is.
+    not start: an older run's summary is left as it is. `report` is told the scores while training, and why to give up.
     """
     directory = RunDirectory(path)
     claimed = False
@@ -91,7 +92,7 @@ def run(
         _check(directory, assembly, config)
         directory.lock()
         claimed = True
-        return Life(config, assembly, directory, experiment, sweep, name).live()
+        return Life(config, assembly, directory, experiment, sweep, name, report).live()
     except ValueError as error:
         return _could_not_start(directory, config, str(error), refused)
     except OSError as error:
@@ -124,11 +125,25 @@ def _could_not_start(
     return code
 
 
-def run_job(config: DictConfig, sweep: str | None = None, name: str | None = None, refused: Told | None = None) -> int:
+def run_job(
+    config: DictConfig,
+    sweep: str | None = None,
+    name: str | None = None,
+    refused: Told | None = None,
+    report: Report | None = None,
+) -> int:
     """`run` for the job that Hydra has made a folder for."""
     from hydra.core.hydra_config import HydraConfig
 
     job = HydraConfig.get().runtime
     path, here = Path(job.output_dir), Path.cwd()
     path = path.relative_to(here) if path.is_relative_to(here) else path
-    return run(config, path, experiment=job.choices.get("experiment", "none"), sweep=sweep, name=name, refused=refused)
+    return run(
+        config,
+        path,
+        experiment=job.choices.get("experiment", "none"),
+        sweep=sweep,
+        name=name,
+        refused=refused,
+        report=report,
+    )

@@ -17,6 +17,7 @@ from gan_lab.config import register_resolvers
 from gan_lab.signals import INTERRUPTED
 from gan_lab.sweep import plan
 from gan_lab.sweep.interrupts import stoppable, told_to_stop
+from gan_lab.sweep.study import Place
 from gan_lab.tracking.console import Speaker, speaking, terminal
 from gan_lab.tracking.run_directory import RunDirectory
 
@@ -51,6 +52,7 @@ class SweepJob:
     total: int = 1  # how many jobs there are
     count: int = 1  # how many of them run at a time
     threads: int | None = None  # for a job that leaves trainer.threads to the machine; None: it stays as it is
+    study: Place | None = None  # that its trial belongs to
     stop: Path | None = None  # once this file is there, no job begins and running ones save and end
     parent: int = field(default_factory=os.getpid)
 
@@ -89,7 +91,8 @@ class SweepJob:
                 note.write_text(why)
 
         sweep = config.sweep_name or Path(hydra.sweep.dir).name
-        return run_job(config, sweep=sweep, name=self._name(), refused=refused)
+        report = self.study and self.study.reporter(Path(hydra.runtime.output_dir).name)
+        return run_job(config, sweep=sweep, name=self._name(), refused=refused, report=report or None)
 
     def _name(self) -> str:
         own = plan.describe(plan.values(HydraConfig.get().overrides.task), self.labels)

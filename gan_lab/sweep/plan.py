@@ -48,10 +48,14 @@ def values(overrides: Iterable[str]) -> dict[str, str]:
 def differing(jobs: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """The keys in which jobs differ, each with a name short enough for a table's head."""
     keys = dict.fromkeys(key for job in jobs for key in job)
-    keys = {key: None for key in keys if len({job.get(key) for job in jobs}) > 1}
-    short = {key: ".".join(key.removeprefix("trainer.").split(".")[-2:]) for key in keys}
-    times = Counter(short.values())
-    return {key: label if times[label] == 1 else key for key, label in short.items()}
+    return short(key for key in keys if len({job.get(key) for job in jobs}) > 1)
+
+
+def short(keys: Iterable[str]) -> dict[str, str]:
+    """Names by keys, short enough for a table's head and not alike."""
+    found = {key: ".".join(key.removeprefix("trainer.").split(".")[-2:]) for key in keys}
+    times = Counter(found.values())
+    return {key: label if times[label] == 1 else key for key, label in found.items()}
 
 
 def describe(job: Mapping[str, str], labels: Mapping[str, str]) -> str:

@@ -9,13 +9,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from gan_lab.signals import INTERRUPTED
-from gan_lab.sweep import plan, sweeper, table
+from gan_lab.sweep import plan, study, sweeper, table
 from gan_lab.sweep.interrupts import Interrupts
 from gan_lab.sweep.job import SweepJob
 from gan_lab.tracking.console import terminal
@@ -23,20 +23,36 @@ from gan_lab.tracking.console import terminal
 Start = Callable[[Callable[[DictConfig], object]], int]  # hand the job to Hydra; returns its exit code
 
 
-def supervise(start: Start, jobs: Sequence[Sequence[str]] | None, folder: Path, workers: plan.Workers) -> int:
-    """Run the sweep and print its table. Returns the exit code. `jobs` is None where a sweeper makes them up."""
+def supervise(
+    start: Start,
+    jobs: Sequence[Sequence[str]] | None,
+    folder: Path,
+    workers: plan.Workers,
+    search: study.Search | None = None,
+) -> int:
+    """Run the sweep and print its table. Returns the exit code.
+
+    `jobs` is None where a sweeper makes them up; `search` is what our own one searches.
+    """
     begin = time.time()
     planned = None if jobs is None else [table.Job.planned(folder, overrides) for overrides in jobs]
-    labels = plan.differing([job.overrides for job in planned or ()])
+    labels = search.labels if search else plan.differing([job.overrides for job in planned or ()])
     if planned:
         at_a_time = f", {workers.count} at a time" if workers.count > 1 else ""
         jobs_of = "1 job" if len(planned) == 1 else f"{len(planned)} jobs"
         terminal().print(f"{jobs_of} in {folder}{at_a_time}", markup=False)
         sys.stdout.flush()  # before the workers speak
+    around: AbstractContextManager[None] = nullcontext()
+    if jobs:
+        around = sweeper.planned(jobs)
+    elif search:
+        around = study.searching(search, workers.count)
     interrupts = Interrupts(_anyone_at_work(folder) if workers.count > 1 else None)
     try:
-        with _hydra_raises(), sweeper.planned(jobs) if jobs else nullcontext(), interrupts:
-            job = SweepJob(labels, len(planned or ()), workers.count, workers.threads, interrupts.stop)
+        with _hydra_raises(), around, interrupts:
+            total = search.conf.n_trials if search else len(planned or ())
+            place = search.place if search else None
+            job = SweepJob(labels, total, workers.count, workers.threads, place, interrupts.stop)
             code = _run(start, job)
     except KeyboardInterrupt:
         code = 130
@@ -50,14 +66,24 @@ def supervise(start: Start, jobs: Sequence[Sequence[str]] | None, folder: Path, 
             _end_workers()
     if interrupts.received is not None:
         code = 128 + interrupts.received
-    found = planned if planned is not None else table.jobs_since(folder, begin)
-    interrupted = code in INTERRUPTED
-    failed = 0
-    if code == 1 or any(job.seen_since(begin) for job in found):
-        failed = table.report(found, begin, interrupted=interrupted)
-    if interrupted:
+    failed = _report(planned, folder, begin, code, search)
+    if code in INTERRUPTED:
         _say("interrupted; the same command goes on: finished jobs are skipped, the others continue")
     return code or int(failed > 0)
+
+
+def _report(
+    planned: Sequence[table.Job] | None, folder: Path, begin: float, code: int, search: study.Search | None
+) -> int:
+    """Print what is to be said at the end. Returns how many jobs have failed."""
+    found = planned if planned is not None else table.jobs_in(folder) if search else table.jobs_since(folder, begin)
+    failed = 0
+    if found and (search or code == 1 or any(job.seen_since(begin) for job in found)):
+        failed = table.report(found, begin, interrupted=code in INTERRUPTED)
+    if search and found:
+        for line in study.summary(search):
+            terminal().print(line, markup=False)
+    return failed
 
 
 def _run(start: Start, job: SweepJob) -> int:

@@ -24,6 +24,7 @@ from gan_lab.tracking.console import wide_terminal
 from gan_lab.tracking.run_directory import RunDirectory
 
 SEED = "trainer.seed"
+DONE = ("finished", "pruned")
 REASONS = 10  # how many failed jobs are told about below the table
 
 
@@ -81,15 +82,24 @@ def jobs_since(sweep_dir: Path, start: float) -> list[Job]:
     return [job for job in jobs if job.seen_since(start)]
 
 
+def jobs_in(sweep_dir: Path) -> list[Job]:
+    """All jobs that were ever begun there, in the order of their first beginning."""
+    files = sorted(sweep_dir.glob("*/.hydra/overrides.yaml"), key=lambda path: path.parent.parent.stat().st_ctime_ns)
+    return [Job(path.parent.parent, plan.values(yaml.safe_load(path.read_text()))) for path in files]
+
+
 def report(jobs: Sequence[Job], start: float, *, interrupted: bool) -> int:
     """Print the table, what seeds make of it, and why jobs failed. Returns how many did not finish."""
     output = wide_terminal()
     outcomes = [job.read(begun=job.seen_since(start) and not interrupted) for job in jobs]
     seconds = time.time() - start
     labels = plan.differing([job.overrides for job in jobs])
-    unfinished = [outcome for outcome in outcomes if outcome.status != "finished"]
+    unfinished = [outcome for outcome in outcomes if outcome.status not in DONE]
     _print(output, outcomes, labels, _rows)
-    output.print(f"{len(jobs) - len(unfinished)} of {len(jobs)} jobs finished, {seconds:,.0f} s in all", markup=False)
+    pruned = sum(outcome.status == "pruned" for outcome in outcomes)
+    done = f"{len(jobs) - len(unfinished) - pruned} of {len(jobs)} jobs finished"
+    done += f", {pruned} pruned" if pruned else ""
+    output.print(f"{done}, {seconds:,.0f} s in all", markup=False)
     folder = jobs[0].path.parent
     offline = f"; offline runs: wandb sync {folder}/*/wandb/offline-run-*" if _any_offline(outcomes) else ""
     output.print(f"in {folder}{offline}", markup=False)
@@ -176,7 +186,7 @@ def _rows(
             _number(outcome.seconds, 1),
             *(_number(outcome.scores.get(score)) for score in scores),
             *([Text(outcome.job.path.name, style=f"link {link}" if link else "")] if folders else ()),
-            style=None if outcome.status == "finished" else "red",
+            style={"finished": None, "pruned": "dim"}.get(outcome.status, "red"),
         )
     return table
 
