@@ -82,7 +82,7 @@ class Tracking:
 class Search:
     """`hydra/sweeper=optuna`: what is searched stands on the command line, in Hydra's grammar, or in `params`."""
 
-    _target_: str = "hydra_plugins.gan_lab.OptunaSweeper"  # Hydra looks there alone; gan_lab.sweep.study puts it there
+    _target_: str = "hydra_plugins.gan_lab.OptunaSweeper"  # Hydra looks there alone; gan_lab.sweep.asking puts it there
     sampler: str = "tpe"  # tpe, cmaes, nsga2, grid, random
     pruner: str = "median"  # median, halving, none: stops a trial that is worse than others were at its age
     startup_trials: int = 5  # that are neither guided nor pruned

@@ -145,9 +145,9 @@ def _sweep(arguments: Arguments, words: Sequence[Override], composed: DictConfig
 
 def _search(composed: DictConfig, words: Sequence[Override], folder: Path) -> Any:
     """What Optuna searches, checked. Raises ValueError."""
-    from gan_lab.sweep import study
+    from gan_lab.sweep import space, study
 
-    study.import_optuna()
+    space.import_optuna()
     conf = composed.hydra.sweeper
     search = study.Search(list(words), study.objectives(_without_hydra(composed), conf.metrics), conf, folder)
     search.open()

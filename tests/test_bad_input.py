@@ -247,7 +247,6 @@ PACKAGES = {
     "launcher=submitit_local": "hydra-submitit-launcher",
     "launcher=submitit_slurm": "hydra-submitit-launcher",
     "launcher=ray": "hydra-ray-launcher",
-    "sweeper=optuna": "hydra-optuna-sweeper",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from gan_lab.config import job_name, unhashed
+
+LONG = 10  # characters of a number
 
 
 def merged(preset: Iterable[Override], command: Iterable[Override]) -> list[Override]:
@@ -60,7 +63,14 @@ def short(keys: Iterable[str]) -> dict[str, str]:
 
 def describe(job: Mapping[str, str], labels: Mapping[str, str]) -> str:
     """What a job has of its own: `loss=hinge seed=2`."""
-    return " ".join(f"{label}={job[key]}" for key, label in labels.items() if key in job)
+    return " ".join(f"{label}={shown(job[key])}" for key, label in labels.items() if key in job)
+
+
+def shown(value: str) -> str:
+    """A value as a person wants to read it: of the many digits that a sampler draws, four."""
+    if len(value) > LONG and re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", value):
+        return f"{float(value):.4g}"
+    return value
 
 
 @dataclass(frozen=True)

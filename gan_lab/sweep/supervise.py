@@ -15,7 +15,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from gan_lab.signals import INTERRUPTED
-from gan_lab.sweep import plan, study, sweeper, table
+from gan_lab.sweep import asking, findings, plan, study, sweeper, table
 from gan_lab.sweep.interrupts import Interrupts
 from gan_lab.sweep.job import SweepJob
 from gan_lab.tracking.console import terminal
@@ -46,11 +46,11 @@ def supervise(
     if jobs:
         around = sweeper.planned(jobs)
     elif search:
-        around = study.searching(search, workers.count)
+        around = asking.searching(search, workers.count)
     interrupts = Interrupts(_anyone_at_work(folder) if workers.count > 1 else None)
     try:
         with _hydra_raises(), around, interrupts:
-            total = search.conf.n_trials if search else len(planned or ())
+            total = search.total if search else len(planned or ())
             place = search.place if search else None
             job = SweepJob(labels, total, workers.count, workers.threads, place, interrupts.stop)
             code = _run(start, job)
@@ -77,13 +77,10 @@ def _report(
 ) -> int:
     """Print what is to be said at the end. Returns how many jobs have failed."""
     found = planned if planned is not None else table.jobs_in(folder) if search else table.jobs_since(folder, begin)
-    failed = 0
-    if found and (search or code == 1 or any(job.seen_since(begin) for job in found)):
-        failed = table.report(found, begin, interrupted=code in INTERRUPTED)
-    if search and found:
-        for line in study.summary(search):
-            terminal().print(line, markup=False)
-    return failed
+    if not found or not (search or code == 1 or any(job.seen_since(begin) for job in found)):
+        return 0
+    told = findings.findings(search) if search else ()
+    return table.report(found, begin, interrupted=code in INTERRUPTED, findings=told)
 
 
 def _run(start: Start, job: SweepJob) -> int:

@@ -88,8 +88,11 @@ def jobs_in(sweep_dir: Path) -> list[Job]:
     return [Job(path.parent.parent, plan.values(yaml.safe_load(path.read_text()))) for path in files]
 
 
-def report(jobs: Sequence[Job], start: float, *, interrupted: bool) -> int:
-    """Print the table, what seeds make of it, and why jobs failed. Returns how many did not finish."""
+def report(jobs: Sequence[Job], start: float, *, interrupted: bool, findings: Sequence[str] = ()) -> int:
+    """Print the table, what seeds make of it, what a search has found, and why jobs failed.
+
+    Returns how many did not finish.
+    """
     output = wide_terminal()
     outcomes = [job.read(begun=job.seen_since(start) and not interrupted) for job in jobs]
     seconds = time.time() - start
@@ -108,6 +111,8 @@ def report(jobs: Sequence[Job], start: float, *, interrupted: bool) -> int:
     if SEED in labels and len(unfinished) < len(outcomes):
         output.print("\nover the seeds that finished: median (lowest to highest)", markup=False)
         _print(output, outcomes, {key: label for key, label in labels.items() if key != SEED}, _seed_rows)
+    for line in findings:
+        output.print(line, markup=False)
     _tell_why(output, [outcome for outcome in unfinished if not (interrupted and outcome.status == "interrupted")])
     if len(unfinished) < len(outcomes) > 1:
         output.print(f"\nnext      gan-lab compare {folder} --html page.html", markup=False)
@@ -153,7 +158,8 @@ def _table(
     """Columns of what differs, of other words, and of scores."""
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     for key, label in labels.items():
-        longest = max(len(label), *(len(outcome.job.overrides.get(key, "")) for outcome in outcomes))
+        values = (plan.shown(outcome.job.overrides.get(key, "")) for outcome in outcomes)
+        longest = max(len(label), *map(len, values))
         table.add_column(Text(label), overflow="fold", min_width=min(longest, NARROW), max_width=40)
     for name in names:
         table.add_column(name, no_wrap=True, justify="left" if name == "status" else "right")
@@ -181,7 +187,7 @@ def _rows(
     for outcome in outcomes:
         link = outcome.wandb if outcome.wandb.startswith("http") else None
         table.add_row(
-            *(Text(outcome.job.overrides.get(key, "")) for key in labels),
+            *(Text(plan.shown(outcome.job.overrides.get(key, ""))) for key in labels),
             outcome.status,
             _number(outcome.seconds, 1),
             *(_number(outcome.scores.get(score)) for score in scores),

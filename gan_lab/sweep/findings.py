@@ -1,0 +1,75 @@
+"""What a search has found: its best trials, and which settings matter."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gan_lab.tracking.run_directory import write_atomically
+
+if TYPE_CHECKING:
+    from gan_lab.sweep.study import Search
+
+FINDINGS = "study.json"
+
+
+def findings(search: Search) -> list[str]:
+    """Lines for a person: how many trials, the best of them, and which settings matter. Kept in the sweep's folder."""
+    from gan_lab.sweep import plan
+    from gan_lab.sweep.study import ABANDONED
+
+    study = search.open()
+    states = [trial.state.name for trial in study.get_trials() if not trial.user_attrs.get(ABANDONED)]
+    told = f"{states.count('COMPLETE')} finished, {states.count('PRUNED')} pruned, {states.count('FAIL')} failed"
+    lines = [f"\n{len(states)} trials: {told}"]
+    content: dict[str, Any] = {"trials": len(states), "told": told, "best": [], "importances": {}}
+    if "COMPLETE" in states:
+        words = [name.split("/")[0] for name, _ in search.objectives]
+        for trial in study.best_trials:
+            values = dict(zip(words, trial.values, strict=True))
+            content["best"].append({"trial": trial.number, "values": values, "params": trial.params})
+        content["importances"] = importances(study)
+        for best in content["best"][:5]:
+            settings = " ".join(f"{search.labels[k]}={plan.shown(str(v))}" for k, v in best["params"].items())
+            scores = " ".join(f"{word} {value:.4g}" for word, value in best["values"].items())
+            lines.append(f"best      {scores}  {settings}  (trial {best['trial']})")
+    if content["importances"]:
+        shares = (f"{search.labels[key]} {share:.0%}" for key, share in content["importances"].items())
+        lines.append(f"matters   {'  '.join(shares)}")
+    with contextlib.suppress(OSError):
+        write_atomically(search.folder / FINDINGS, json.dumps(content, indent=1) + "\n")
+    return lines
+
+
+def importances(study: Any) -> dict[str, float]:
+    """How much of the good scores each setting explains (PED-ANOVA, Watanabe et al. 2023, arXiv 2304.10255).
+
+    Empty where that cannot be said.
+    """
+    import optuna
+
+    if len(study.directions) > 1:
+        return {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # it warns where there are too few trials, or all alike
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+            return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+    except (RuntimeError, ValueError, ImportError, Warning):
+        return {}
+
+
+def read_findings(folder: Path) -> str | None:
+    """What a search in this folder has found, in one line, or None where there was none."""
+    try:
+        content = json.loads((folder / FINDINGS).read_text())
+        shares = ", ".join(f"{key} {share:.0%}" for key, share in content["importances"].items())
+        return f"search of {content['trials']} trials: {content['told']}" + (
+            f"; what matters: {shares}" if shares else ""
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
