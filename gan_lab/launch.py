@@ -293,7 +293,6 @@ PLUGINS = {
         "joblib": '"hydra-gan-lab[sweep]"',
         "submitit_local": "hydra-submitit-launcher",
         "submitit_slurm": "hydra-submitit-launcher",
-        "ray": "hydra-ray-launcher",
     },
     "sweeper": {},
 }  # what pip must install for Hydra to have them

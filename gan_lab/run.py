@@ -59,7 +59,8 @@ def _check(directory: RunDirectory, assembly: Assembly, config: DictConfig) -> N
         )
 
 
-def _finished(directory: RunDirectory, config: DictConfig) -> bool:
+def finished(directory: RunDirectory, config: DictConfig) -> bool:
+    """Whether such a run is there and has nothing left to do."""
     summary = directory.summary
     same = summary.get("config_hash") == config_hash(resolved(config))
     done = summary.get("status") == "finished" and summary["images"] >= config.trainer.images
@@ -85,7 +86,7 @@ def run(
     directory = RunDirectory(path)
     claimed = False
     try:
-        if _finished(directory, config):
+        if finished(directory, config):
             terminal().print(f"already finished: {path}", markup=False)
             return 0
         assembly = assemble(config)

@@ -246,7 +246,6 @@ PACKAGES = {
     "launcher=joblib": '"hydra-gan-lab[sweep]"',
     "launcher=submitit_local": "hydra-submitit-launcher",
     "launcher=submitit_slurm": "hydra-submitit-launcher",
-    "launcher=ray": "hydra-ray-launcher",
 }
 
 

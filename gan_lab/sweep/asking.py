@@ -114,8 +114,7 @@ def scores(directory: RunDirectory, objectives: Sequence[tuple[str, bool]]) -> l
 
 @contextmanager
 def searching(search: Search, at_a_time: int) -> Iterator[None]:
-    """Let Hydra take our sweeper, which need not lie in a package of plug-ins."""
-    Plugins.instance().class_name_to_class[search.conf["_target_"]] = OptunaSweeper
+    """While this sweep runs: what our sweeper asks for."""
     OptunaSweeper.search, OptunaSweeper.at_a_time = search, at_a_time
     try:
         yield

@@ -31,8 +31,9 @@ class Interrupts:
     started with these signals blocked, and a file tells them to stop.
     """
 
-    def __init__(self, running: Callable[[], bool] | None = None) -> None:
+    def __init__(self, running: Callable[[], bool] | None = None, shared: Path | None = None) -> None:
         self.running = running  # whether a job in another process has yet to save; None: there are no others
+        self.shared = shared  # a folder that jobs on other machines see, too
         self.received: int | None = None
         self.stop: Path | None = None
         self._done = threading.Event()
@@ -44,8 +45,13 @@ class Interrupts:
         for number in ending():
             self._undo.callback(signal.signal, number, signal.signal(number, self._receive))
         if self.running is not None:
-            folder = self._undo.enter_context(tempfile.TemporaryDirectory(prefix="gan-lab-sweep-"))
-            self.stop = Path(folder) / "stop"
+            if self.shared is None:
+                folder = self._undo.enter_context(tempfile.TemporaryDirectory(prefix="gan-lab-sweep-"))
+                self.stop = Path(folder) / "stop"
+            else:
+                self.stop = self.shared / f".stop-{os.getpid()}"
+                self.stop.unlink(missing_ok=True)
+                self._undo.callback(self.stop.unlink, missing_ok=True)
             self._undo.callback(self._done.set)
             # Started before this thread blocks the signals, so that this process still gets them.
             threading.Thread(target=self._wait, args=(self.running, self.stop), daemon=True).start()
@@ -72,6 +78,7 @@ class Interrupts:
                 print(
                     "gan-lab: stops once the running jobs have saved; interrupt again to stop at once", file=sys.stderr
                 )
+                stop.parent.mkdir(parents=True, exist_ok=True)
                 stop.write_text(str(self.received))
                 time.sleep(5 * POLL)  # for every worker to look, and for the job that was about to begin
             elif not running():
@@ -79,9 +86,9 @@ class Interrupts:
                 return
 
 
-def told_to_stop(stop: Path, parent: int) -> signal.Signals | None:
-    """The signal that ended the sweep, if one did: a file says so, or the process that began it is gone."""
-    if os.getppid() != parent:
+def told_to_stop(stop: Path, parent: int | None) -> signal.Signals | None:
+    """The signal that ended the sweep, if one did: a file says so, or the process that began it, if here, is gone."""
+    if parent is not None and os.getppid() != parent:
         return signal.SIGTERM
     return signal.Signals(int(stop.read_text() or signal.SIGTERM)) if stop.exists() else None
 
@@ -102,7 +109,7 @@ def _leave_with(parent: int) -> None:
 
 
 @contextlib.contextmanager
-def stoppable(stop: Path, parent: int) -> Iterator[None]:
+def stoppable(stop: Path, parent: int | None) -> Iterator[None]:
     """While a job runs in a worker process: end it when told to.
 
     A signal to this process alone, which ends this job only, is let through.
@@ -115,7 +122,8 @@ def stoppable(stop: Path, parent: int) -> Iterator[None]:
                 _thread.interrupt_main(number)
                 return
 
-    _leave_with(parent)
+    if parent is not None:
+        _leave_with(parent)
     with contextlib.ExitStack() as undo:
         _at_work.set()
         undo.callback(_at_work.clear)

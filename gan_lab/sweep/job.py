@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from gan_lab.config import register_resolvers
-from gan_lab.signals import INTERRUPTED
+from gan_lab.signals import INTERRUPTED, REQUEUE_SECONDS, SAVE, job_id, requeue
 from gan_lab.sweep import plan
 from gan_lab.sweep.interrupts import stoppable, told_to_stop
 from gan_lab.sweep.study import Place
@@ -55,21 +56,26 @@ class SweepJob:
     study: Place | None = None  # that its trial belongs to
     stop: Path | None = None  # once this file is there, no job begins and running ones save and end
     parent: int = field(default_factory=os.getpid)
+    remote: bool = False  # perhaps on another machine, where process numbers mean nothing
 
     def __call__(self, config: DictConfig) -> float | None:
         """Run it. Returns its score, for sweepers that want one."""
         code = 2
-        if os.getpid() == self.parent:
+        parent = None if self.remote else self.parent
+        if os.getpid() == parent:
             self._announce()
             code = self._run(config)
             if code in INTERRUPTED:
                 raise SystemExit(code)  # an interrupt ends the sweep with its exit code
-        elif not (self.stop and told_to_stop(self.stop, self.parent)):
+        elif not (self.stop and told_to_stop(self.stop, parent)):
             with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as around:
                 around.enter_context(speaking(Speaker(self._name(), self.count - 1)))
                 if self.stop:
-                    around.enter_context(stoppable(self.stop, self.parent))
+                    around.enter_context(stoppable(self.stop, parent))
                 code = self._run(config)
+                if self.remote and SAVE and code == 128 + SAVE and job_id():
+                    print(requeue())
+                    time.sleep(REQUEUE_SECONDS)  # Slurm ends it here; were it to return, it would count as done
         # One that could not start has somebody else's summary, if any.
         return math.nan if code == 2 else score(RunDirectory(HydraConfig.get().runtime.output_dir).summary)
 

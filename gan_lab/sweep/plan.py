@@ -80,6 +80,7 @@ class Workers:
     count: int = 1
     threads: int | None = None  # of a job that leaves trainer.threads to the machine
     overrides: tuple[str, ...] = ()  # what the launcher must be told
+    remote: bool = False  # on other machines, perhaps: a shared folder is all that they have in common
 
 
 def workers(hydra: Any, num_jobs: int | None) -> Workers:
@@ -93,7 +94,9 @@ def workers(hydra: Any, num_jobs: int | None) -> Workers:
     launcher = hydra.runtime.choices["hydra/launcher"]
     if launcher == "basic":
         return Workers(threads=torch.get_num_threads())
-    if launcher != "joblib":  # a job on another machine is alone with what its scheduler gave it
+    if launcher in ("slurm", "ray"):
+        return _elsewhere(launcher, hydra.launcher, num_jobs)
+    if "joblib" not in hydra.launcher["_target_"]:  # somebody else's, on other machines
         return Workers()
     import joblib
 
@@ -108,3 +111,18 @@ def workers(hydra: Any, num_jobs: int | None) -> Workers:
         # then wait for one another in one worker, while the other workers have nothing to do.
         overrides.append("hydra.launcher.batch_size=1")
     return Workers(count, max(torch.get_num_threads() // count, 1), overrides=tuple(overrides))
+
+
+def _elsewhere(launcher: str, conf: Any, num_jobs: int | None) -> Workers:
+    """A job on another machine is alone with what its scheduler gave it; here the cores are shared out."""
+    import torch
+
+    from gan_lab.sweep import launchers
+
+    launchers.check(launcher, conf)
+    count = min(conf.n_jobs, num_jobs or conf.n_jobs)
+    if launcher == "ray":
+        threads = max(int(conf.cpus_per_job), 1)
+    else:
+        threads = conf.cpus_per_task if conf.cluster == "slurm" else max(torch.get_num_threads() // count, 1)
+    return Workers(count, threads, remote=True)

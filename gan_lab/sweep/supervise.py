@@ -12,10 +12,11 @@ from concurrent.futures import BrokenExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from gan_lab.signals import INTERRUPTED
-from gan_lab.sweep import asking, findings, plan, study, sweeper, table
+from gan_lab.sweep import asking, findings, launchers, plan, study, sweeper, table
 from gan_lab.sweep.interrupts import Interrupts
 from gan_lab.sweep.job import SweepJob
 from gan_lab.tracking.console import terminal
@@ -47,12 +48,13 @@ def supervise(
         around = sweeper.planned(jobs)
     elif search:
         around = asking.searching(search, workers.count)
-    interrupts = Interrupts(_anyone_at_work(folder) if workers.count > 1 else None)
+    apart = workers.count > 1 or workers.remote  # jobs have processes of their own
+    interrupts = Interrupts(_anyone_at_work(folder) if apart else None, folder if workers.remote else None)
     try:
-        with _hydra_raises(), around, interrupts:
+        with _hydra_raises(), _own_plugins(), around, interrupts:
             total = search.total if search else len(planned or ())
             place = search.place if search else None
-            job = SweepJob(labels, total, workers.count, workers.threads, place, interrupts.stop)
+            job = SweepJob(labels, total, workers.count, workers.threads, place, interrupts.stop, remote=workers.remote)
             code = _run(start, job)
     except KeyboardInterrupt:
         code = 130
@@ -62,7 +64,7 @@ def supervise(
         _say(str(error))
         code = 1
     finally:
-        if workers.count > 1:
+        if workers.count > 1 and not workers.remote:
             _end_workers()
     if interrupts.received is not None:
         code = 128 + interrupts.received
@@ -111,6 +113,15 @@ def _anyone_at_work(folder: Path) -> Callable[[], bool]:
     from gan_lab.tracking.run_directory import RunDirectory
 
     return lambda: any(RunDirectory(lock.parent).locked() for lock in folder.glob("*/.lock"))
+
+
+@contextmanager
+def _own_plugins() -> Iterator[None]:
+    """Let Hydra take our sweeper and launchers, which lie in no package of plug-ins."""
+    known = Plugins.instance().class_name_to_class
+    for cls in (asking.OptunaSweeper, launchers.SlurmLauncher, launchers.RayLauncher):
+        known[f"hydra_plugins.gan_lab.{cls.__name__}"] = cls
+    yield
 
 
 @contextmanager

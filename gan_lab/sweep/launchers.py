@@ -1,0 +1,199 @@
+"""Jobs on other machines: on Slurm through submitit, on a Ray cluster. What becomes of one touches no other.
+
+Hydra's published plug-ins for both end with the first job that dies, whatever the others do; these wait for all.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import shutil
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from gan_lab.config import job_name, register_resolvers
+from gan_lab.registry import unknown
+from gan_lab.tracking.console import terminal
+from gan_lab.tracking.run_directory import RunDirectory
+
+POLL = 0.5  # seconds between two looks at jobs
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job as it travels: what Hydra needs to run it in a fresh process."""
+
+    context: HydraContext
+    config: DictConfig
+    function: TaskFunction
+    state: Any
+
+    def __call__(self) -> JobReturn:
+        register_resolvers()
+        setup_globals()
+        Singleton.set_state(self.state)
+        HydraConfig.instance().set_config(self.config)
+        return run_job(
+            hydra_context=self.context, task_function=self.function, config=self.config,
+            job_dir_key="hydra.sweep.dir", job_subdir_key="hydra.sweep.subdir",
+        )  # fmt: skip
+
+    def checkpoint(self) -> Any:
+        """What submitit hands in again where the job is stopped before it trains."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self)
+
+
+class Remote(Launcher, ABC):
+    """Sends jobs, so many at a time, waits for all, and tells of each as it ends."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.context, self.function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        setup_globals()
+        Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+        queue = [self._task(number, list(words)) for number, words in enumerate(job_overrides, initial_job_idx)]
+        queue = [(name, task) for name, task in queue if not self._done(name, task)]  # a process each, just to skip it
+        under_way: dict[str, Any] = {}  # folders' names -> jobs
+        self.prepare()
+        try:
+            while queue or under_way:
+                while queue and len(under_way) < self.settings["n_jobs"]:
+                    name, task = queue.pop(0)
+                    under_way[name] = self.send(task)
+                for name in [name for name, job in under_way.items() if self.ended(job)]:
+                    del under_way[name]
+                    self._tell(name)
+                time.sleep(POLL)
+        finally:  # interrupted: those that run have saved
+            for job in under_way.values():
+                self.cancel(job)
+        # What became of them is in their folders; a failure here would hide the others.
+        return [JobReturn(overrides=list(o), status=JobStatus.COMPLETED, _return_value=None) for o in job_overrides]
+
+    def _task(self, number: int, words: list[str]) -> tuple[str, Task]:
+        config = self.context.config_loader.load_sweep_config(self.config, words)
+        with open_dict(config):
+            config.hydra.job.id, config.hydra.job.num = str(number), number
+        return job_name(words), Task(self.context, config, self.function, Singleton.get_state())
+
+    def _done(self, name: str, task: Task) -> bool:
+        from gan_lab.run import finished
+
+        config = task.config.copy()
+        OmegaConf.set_struct(config, False)
+        del config["hydra"]
+        directory = RunDirectory(Path(self.config.hydra.sweep.dir) / name)
+        done = finished(directory, config)
+        if done:
+            terminal().print(f"already finished: {directory.path}", markup=False)
+        return done
+
+    def _tell(self, name: str) -> None:
+        directory = RunDirectory(Path(self.config.hydra.sweep.dir) / name)
+        seconds = directory.summary.get("seconds")
+        told = f", {seconds:,.0f} s" if isinstance(seconds, (int, float)) else ""
+        terminal().print(f"{directory.status()}  {directory.path}{told}", markup=False)
+
+    @abstractmethod
+    def prepare(self) -> None: ...
+
+    @abstractmethod
+    def send(self, task: Task) -> Any: ...
+
+    @abstractmethod
+    def ended(self, job: Any) -> bool: ...
+
+    @abstractmethod
+    def cancel(self, job: Any) -> None: ...
+
+
+class SlurmLauncher(Remote):
+    """A Slurm job each; Slurm's warning has a run save, and its job queued again."""
+
+    def prepare(self) -> None:
+        import submitit
+
+        os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"  # the one that a run knows
+        s = self.settings
+        place = Path(self.config.hydra.sweep.dir) / ".submitit" / "%j"
+        self.executor = submitit.AutoExecutor(folder=place, cluster=s["cluster"])
+        given = {"mem_gb": s["mem_gb"], "slurm_partition": s["partition"], "slurm_account": s["account"]}
+        self.executor.update_parameters(
+            name="gan_lab", timeout_min=s["timeout_min"], cpus_per_task=s["cpus_per_task"],
+            gpus_per_node=s["gpus_per_node"], slurm_signal_delay_s=s["warn_seconds"], slurm_setup=list(s["setup"]),
+            slurm_additional_parameters=dict(s["additional"]),
+            **{name: value for name, value in given.items() if value is not None},
+        )  # fmt: skip
+
+    def send(self, task: Task) -> Any:
+        return self.executor.submit(task)
+
+    def ended(self, job: Any) -> bool:
+        return bool(job.done())
+
+    def cancel(self, job: Any) -> None:
+        job.cancel()
+
+
+class RayLauncher(Remote):
+    """A Ray task each. Ray would begin one again whose process has died; that is left to the command's repetition."""
+
+    def prepare(self) -> None:
+        import ray
+
+        s = self.settings
+        if not ray.is_initialized():
+            here = {} if s["address"] else {"num_cpus": s["num_cpus"], "include_dashboard": False}
+            ray.init(address=s["address"], logging_level=logging.ERROR, log_to_driver=True, **here)
+        self.run = ray.remote(max_retries=0, num_cpus=s["cpus_per_job"], num_gpus=s["gpus_per_job"])(_call)
+
+    def send(self, task: Task) -> Any:
+        return self.run.remote(task)
+
+    def ended(self, job: Any) -> bool:
+        import ray
+
+        return bool(ray.wait([job], timeout=0)[0])
+
+    def cancel(self, job: Any) -> None:
+        import ray
+
+        ray.cancel(job)
+
+
+def _call(task: Task) -> None:
+    task()
+
+
+PACKAGES = {"slurm": ("submitit", "sweep"), "ray": ("ray", "ray")}  # what a launcher needs, and the extra that has it
+
+
+def check(launcher: str, conf: Any) -> None:
+    """Raise ValueError where its package is missing, or a setting cannot be."""
+    package, extra = PACKAGES[launcher]
+    if importlib.util.find_spec(package) is None:
+        raise ValueError(f'hydra/launcher={launcher} needs {package}: pip install "hydra-gan-lab[{extra}]"')
+    if conf.n_jobs < 1:
+        raise ValueError(f"hydra.launcher.n_jobs={conf.n_jobs}: give 1 at least")
+    if launcher == "slurm" and conf.cluster not in ("slurm", "local"):
+        raise unknown("hydra.launcher.cluster", conf.cluster, ("slurm", "local"))
+    if launcher == "slurm" and conf.cluster == "slurm" and shutil.which("sbatch") is None:
+        raise ValueError("hydra/launcher=slurm: there is no sbatch here; try it with hydra.launcher.cluster=local")
