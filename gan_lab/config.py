@@ -86,6 +86,7 @@ class Search:
     sampler: str = "tpe"  # tpe, cmaes, nsga2, grid, random
     pruner: str = "median"  # median, halving, none: stops a trial that is worse than others were at its age
     startup_trials: int = 5  # that are neither guided nor pruned
+    warmup: float = 0.25  # share of trainer.images before which nothing is pruned
     n_trials: int = 20  # in all: a study that goes on does the rest
     seed: int = 0  # of the sampler
     metrics: list[str] = field(default_factory=list)  # objectives; none: the score that selects a checkpoint

@@ -149,7 +149,8 @@ def _search(composed: DictConfig, words: Sequence[Override], folder: Path) -> An
 
     space.import_optuna()
     conf = composed.hydra.sweeper
-    search = study.Search(list(words), study.objectives(_without_hydra(composed), conf.metrics), conf, folder)
+    objectives = study.objectives(_without_hydra(composed), conf.metrics)
+    search = study.Search(list(words), objectives, conf, folder, composed.trainer.images)
     search.open()
     return search
 

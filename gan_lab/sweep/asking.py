@@ -5,8 +5,10 @@ Not by the published plug-in, which pins Optuna below 3 and cannot prune.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -49,10 +51,15 @@ class OptunaSweeper(Sweeper):
             trials = [self._ask(study, search) for _ in range(min(left, self.at_a_time))]
             jobs = [search.overrides(trial.params) for trial in trials]
             fresh = self._fresh(study, trials, jobs)
-            if fresh and self.launcher:
-                self.launcher.launch([jobs[i] for i in fresh], initial_job_idx=trials[fresh[0]].number)
+            if fresh:
+                self._launch([jobs[i] for i in fresh], trials[fresh[0]].number)
             for trial, job in zip(trials, jobs, strict=True):
                 tell(study, trial, search.folder / job_name(job), search.objectives)
+
+    def _launch(self, jobs: list[list[str]], first: int) -> None:
+        assert self.launcher is not None
+        with contextlib.suppress(BrokenExecutor):  # a worker was killed: what became of each job is in its folder
+            self.launcher.launch(jobs, initial_job_idx=first)
 
     def _ask(self, study: Any, search: Search) -> Any:
         trial = study.ask(search.space)
@@ -71,11 +78,14 @@ class OptunaSweeper(Sweeper):
 
 def take_up(study: Any) -> None:
     """Try again what a sweep that is gone had begun: its runs go on from their checkpoints."""
-    optuna = import_optuna()
-    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
-        study._storage.set_trial_user_attr(trial._trial_id, ABANDONED, True)
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        study.enqueue_trial(trial.params)
+    for trial in study.get_trials(states=[import_optuna().trial.TrialState.RUNNING]):
+        try_again(study, trial)
+
+
+def try_again(study: Any, trial: Any) -> None:
+    study._storage.set_trial_user_attr(trial._trial_id, ABANDONED, True)
+    study.tell(trial.number, state=import_optuna().trial.TrialState.FAIL)
+    study.enqueue_trial(trial.params)
 
 
 def counted(study: Any) -> int:
@@ -95,10 +105,17 @@ def tell(study: Any, trial: Any, folder: Path, objectives: Sequence[tuple[str, b
         if status == "diverged":
             trial.report(math.inf if objectives[0][1] else -math.inf, int(directory.summary.get("images") or 0))
         study.tell(trial, state=states.PRUNED)
+    elif status == "killed" and not _was_tried_again(study, folder.name):
+        try_again(study, trial)
     else:
         study.tell(trial, state=states.FAIL)
     said = "  ".join(f"{value:.4g}" for value in values or ()) if status == "finished" else status
     terminal().print(f"trial {trial.number}: {said}", markup=False)
+
+
+def _was_tried_again(study: Any, job: str) -> bool:
+    trials = study.get_trials(deepcopy=False)
+    return any(t.user_attrs.get(JOB) == job and t.user_attrs.get(ABANDONED) for t in trials)
 
 
 def scores(directory: RunDirectory, objectives: Sequence[tuple[str, bool]]) -> list[float] | None:

@@ -57,9 +57,12 @@ class SweepJob:
     stop: Path | None = None  # once this file is there, no job begins and running ones save and end
     parent: int = field(default_factory=os.getpid)
     remote: bool = False  # perhaps on another machine, where process numbers mean nothing
+    left_out: frozenset[str] = frozenset()  # folders of jobs that do not run this time
 
     def __call__(self, config: DictConfig) -> float | None:
         """Run it. Returns its score, for sweepers that want one."""
+        if Path(HydraConfig.get().runtime.output_dir).name in self.left_out:
+            return None
         code = 2
         parent = None if self.remote else self.parent
         if os.getpid() == parent:

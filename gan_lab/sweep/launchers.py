@@ -9,6 +9,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -161,9 +162,10 @@ class RayLauncher(Remote):
 
         s = self.settings
         if not ray.is_initialized():
+            os.environ.update(RAY_DEDUP_LOGS="0", RAY_COLOR_PREFIX="0")  # each line says whose it is
             here = {} if s["address"] else {"num_cpus": s["num_cpus"], "include_dashboard": False}
             ray.init(address=s["address"], logging_level=logging.ERROR, log_to_driver=True, **here)
-        self.run = ray.remote(max_retries=0, num_cpus=s["cpus_per_job"], num_gpus=s["gpus_per_job"])(_call)
+        self.run = ray.remote(max_retries=0, num_cpus=s["cpus_per_job"], num_gpus=s["gpus_per_job"])(job)
 
     def send(self, task: Task) -> Any:
         return self.run.remote(task)
@@ -179,8 +181,15 @@ class RayLauncher(Remote):
         ray.cancel(job)
 
 
-def _call(task: Task) -> None:
+def job(task: Task) -> None:
+    """What Ray runs, and names its lines by."""
     task()
+
+
+def leave() -> None:
+    """End what a launcher has started on this machine, when its jobs are done."""
+    if ray := sys.modules.get("ray"):
+        ray.shutdown()
 
 
 PACKAGES = {"slurm": ("submitit", "sweep"), "ray": ("ray", "ray")}  # what a launcher needs, and the extra that has it

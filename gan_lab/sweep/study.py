@@ -39,6 +39,7 @@ class Place:
     score: str  # by which trials are pruned
     pruner: str = "none"
     startup_trials: int = 5
+    warmup: int = 0  # images before which nothing is pruned
 
     def open(self, directions: Sequence[str] = (), sampler: Any = None) -> optuna.Study:
         """Load it or, with directions, make it. Raises ValueError where the storage cannot be used."""
@@ -67,9 +68,9 @@ class Place:
     def _pruner(self) -> Any:
         pruners = import_optuna().pruners
         if self.pruner == "median":
-            return pruners.MedianPruner(n_startup_trials=self.startup_trials)
+            return pruners.MedianPruner(n_startup_trials=self.startup_trials, n_warmup_steps=self.warmup)
         if self.pruner == "halving":
-            return pruners.SuccessiveHalvingPruner()
+            return pruners.SuccessiveHalvingPruner(min_resource=max(self.warmup, 1), reduction_factor=2)
         return pruners.NopPruner()
 
     def reporter(self, job: str) -> Callable[[int, Mapping[str, float | None]], str | None] | None:
@@ -102,6 +103,7 @@ class Search:
     objectives: list[tuple[str, bool]]  # scores' names, and whether less is better
     conf: Any
     folder: Path
+    images: int  # that a trial trains on
     space: dict[str, Any] = field(init=False)
     fixed: list[str] = field(init=False)
 
@@ -111,6 +113,8 @@ class Search:
             raise unknown("hydra.sweeper.sampler", conf.sampler, SAMPLERS)
         if conf.pruner not in PRUNERS:
             raise unknown("hydra.sweeper.pruner", conf.pruner, PRUNERS)
+        if not 0 <= conf.warmup <= 1:
+            raise ValueError(f"hydra.sweeper.warmup={conf.warmup}: give a share of trainer.images, 0 to 1")
         if conf.n_trials < 1:
             raise ValueError(f"hydra.sweeper.n_trials={conf.n_trials}: give 1 at least")
         self.space = space(self.words)
@@ -124,7 +128,8 @@ class Search:
     def place(self) -> Place:
         name = self.conf.study_name or self.folder.name
         storage = self.conf.storage or str(self.folder / JOURNAL)
-        return Place(name, storage, self.objectives[0][0], self.conf.pruner, self.conf.startup_trials)
+        warmup = int(self.conf.warmup * self.images)
+        return Place(name, storage, self.objectives[0][0], self.conf.pruner, self.conf.startup_trials, warmup)
 
     @property
     def total(self) -> int:

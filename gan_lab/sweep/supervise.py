@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.core.plugins import Plugins
@@ -43,19 +44,14 @@ def supervise(
         jobs_of = "1 job" if len(planned) == 1 else f"{len(planned)} jobs"
         terminal().print(f"{jobs_of} in {folder}{at_a_time}", markup=False)
         sys.stdout.flush()  # before the workers speak
-    around: AbstractContextManager[None] = nullcontext()
-    if jobs:
-        around = sweeper.planned(jobs)
-    elif search:
-        around = asking.searching(search, workers.count)
     apart = workers.count > 1 or workers.remote  # jobs have processes of their own
     interrupts = Interrupts(_anyone_at_work(folder) if apart else None, folder if workers.remote else None)
     try:
-        with _hydra_raises(), _own_plugins(), around, interrupts:
+        with _hydra_raises(), _own_plugins(), _planned(jobs, search, workers), interrupts:
             total = search.total if search else len(planned or ())
             place = search.place if search else None
             job = SweepJob(labels, total, workers.count, workers.threads, place, interrupts.stop, remote=workers.remote)
-            code = _run(start, job)
+            code = _run_all(start, job, planned or ())
     except KeyboardInterrupt:
         code = 130
     except ValueError as error:  # a combination of values that does not compose
@@ -64,7 +60,9 @@ def supervise(
         _say(str(error))
         code = 1
     finally:
-        if workers.count > 1 and not workers.remote:
+        if workers.remote:
+            launchers.leave()
+        elif workers.count > 1:
             _end_workers()
     if interrupts.received is not None:
         code = 128 + interrupts.received
@@ -85,24 +83,47 @@ def _report(
     return table.report(found, begin, interrupted=code in INTERRUPTED, findings=told)
 
 
-def _run(start: Start, job: SweepJob) -> int:
+def _run_all(start: Start, job: SweepJob, planned: Sequence[table.Job]) -> int:
+    """Hand the job to Hydra; again where a worker process was killed, and its launcher has ended the others with it.
+
+    Then those that were at work wait, and each has a turn alone: one that is killed once more takes nobody with it.
+    """
+    suspects: set[str] = set()
+    code, broken = _run(start, job)
+    while broken:
+        states = {one.path.name: one.read(begun=False).status for one in planned}
+        dead = {name for name, state in states.items() if state == "killed"}
+        if dead <= suspects:
+            break
+        suspects |= dead
+        ended = {name for name, state in states.items() if state not in ("killed", "not started", "interrupted")}
+        _say(f"jobs that were at work then: {len(suspects)}; they run one by one after the others")
+        code, broken = _run(start, replace(job, left_out=frozenset(suspects | ended)))
+    everybody = {one.path.name for one in planned}
+    for name in sorted(suspects):
+        code = max(code, _run(start, replace(job, left_out=frozenset(everybody - {name})))[0])
+    return code
+
+
+def _run(start: Start, job: SweepJob) -> tuple[int, bool]:
+    """The exit code, and whether a worker process died."""
     try:
-        return start(job)
+        return start(job), False
     except BrokenExecutor as error:
         exits = ", ".join(sorted(set(re.findall(r"SIG\w+", str(error)))))
         what = f"was killed ({exits}): out of memory, or a crash in native code" if exits else f"broke: {error}"
         _say(f"a worker process {' '.join(what.split())}. Its launcher ended the others with it")
-        return 1
+        return 1, True
     except TimeoutError:
         _say("hydra.launcher.timeout ran out: the launcher has ended its workers; the same command goes on")
-        return 1
+        return 1, False
     except ValueError:
         raise
     except Exception as error:
         if os.environ.get("GAN_LAB_DEBUG"):
             raise
         _say(f"the launcher or the sweeper failed: {type(error).__name__}: {error}")
-        return 1
+        return 1, False
 
 
 def _say(line: str) -> None:
@@ -113,6 +134,15 @@ def _anyone_at_work(folder: Path) -> Callable[[], bool]:
     from gan_lab.tracking.run_directory import RunDirectory
 
     return lambda: any(RunDirectory(lock.parent).locked() for lock in folder.glob("*/.lock"))
+
+
+def _planned(
+    jobs: Sequence[Sequence[str]] | None, search: study.Search | None, workers: plan.Workers
+) -> AbstractContextManager[None]:
+    """While it lasts, the sweeper hands out these jobs, or asks Optuna for some."""
+    if jobs:
+        return sweeper.planned(jobs)
+    return asking.searching(search, workers.count) if search else nullcontext()
 
 
 @contextmanager
