@@ -19,6 +19,7 @@ from gan_lab.losses import NonSaturating
 from gan_lab.registry import losses
 from gan_lab.sweep.findings import read_findings
 from gan_lab.sweep.study import ABANDONED, JOURNAL, Place
+from tests.compare.planted import plant
 
 optuna = pytest.importorskip("optuna")
 D = optuna.distributions
@@ -123,6 +124,22 @@ def test_a_trial_that_fails_stops_no_other(workdir: Path, capsys: pytest.Capture
     assert main(words) == 1
     assert sorted(states()) == ["COMPLETE", "COMPLETE", "FAIL"]
     assert "RuntimeError: planted" in capsys.readouterr().out
+
+
+def test_a_search_may_have_a_name(workdir: Path) -> None:
+    words = [word for word in SEARCH if word not in ("-m", "hydra/sweeper=optuna")]
+    assert main([*words, "search=learning_rates", "hydra.sweeper.n_trials=1"]) == 0
+    assert states() == ["COMPLETE"]
+
+
+def test_compare_tells_what_a_search_has_found(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plant(Path("out/a"))
+    found = {"trials": 30, "told": "20 finished, 10 pruned, 0 failed", "best": [], "importances": {"loss.name": 0.75}}
+    Path("out/study.json").write_text(json.dumps(found))
+    assert main(["compare", "out", "--html", "page.html"]) == 0
+    told = "search of 30 trials: 20 finished, 10 pruned, 0 failed; what matters: loss.name 75%"
+    assert told in capsys.readouterr().out
+    assert told in Path("page.html").read_text()
 
 
 # -- pruning -----------------------------------------------------------------------------------------------------------
