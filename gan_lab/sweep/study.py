@@ -128,6 +128,8 @@ class Search:
     def place(self) -> Place:
         name = self.conf.study_name or self.folder.name
         storage = self.conf.storage or str(self.folder / JOURNAL)
+        if "://" not in storage:
+            storage = str(Path(storage).absolute())  # for jobs that begin in another folder
         warmup = int(self.conf.warmup * self.images)
         return Place(name, storage, self.objectives[0][0], self.conf.pruner, self.conf.startup_trials, warmup)
 
