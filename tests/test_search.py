@@ -134,12 +134,16 @@ def test_a_search_may_have_a_name(workdir: Path) -> None:
 
 def test_compare_tells_what_a_search_has_found(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plant(Path("out/a"))
-    found = {"trials": 30, "told": "20 finished, 10 pruned, 0 failed", "best": [], "importances": {"loss.name": 0.75}}
+    best = [{"trial": 3, "values": {"fd": 1.25}, "params": {"generator.width": 48}}]
+    found = {"trials": 30, "told": "20 finished, 10 pruned, 0 failed", "best": best, "importances": {"loss.name": 0.75}}
     Path("out/study.json").write_text(json.dumps(found))
     assert main(["compare", "out", "--html", "page.html"]) == 0
     told = "search of 30 trials: 20 finished, 10 pruned, 0 failed; what matters: loss.name 75%"
     assert told in capsys.readouterr().out
-    assert told in Path("page.html").read_text()
+    page = Path("page.html").read_text()
+    assert told in page
+    assert '"importances":[["loss",0.75]]' in page
+    assert '"settings":"generator.width=48"' in page
 
 
 # -- pruning -----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 from gan_lab.compare import runs as on_disk
 from gan_lab.compare.comparison import At, Comparison, where
 from gan_lab.compare.table import as_json, show
-from gan_lab.sweep.findings import read_findings
+from gan_lab.sweep.findings import in_a_line, read_findings
 from gan_lab.tracking.run_directory import write_atomically
 
 
@@ -31,7 +31,8 @@ def compare(wishes: Wishes) -> Comparison:
     for option, file in (("--html", wishes.html), ("--json", wishes.json)):
         _check(option, file)
     comparison = Comparison(where(on_disk.find(wishes.paths), wishes.where), wishes.metric, moment(wishes.at))
-    comparison.notes += [told for path in wishes.paths if (told := read_findings(path))]
+    comparison.searches = [found for path in wishes.paths if (found := read_findings(path))]
+    comparison.notes += map(in_a_line, comparison.searches)
     page = None
     if wishes.html is not None:
         from gan_lab.compare.page import render

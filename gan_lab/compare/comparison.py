@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from gan_lab.compare.runs import Reading, Run, differing, number
 from gan_lab.compare.statistics import bootstrap_interval, interquartile_mean
+from gan_lab.sweep.plan import shown
 
 ENOUGH = 3  # runs of a setting: with fewer, seeds alone part the intervals of equal settings too often
 
@@ -64,7 +65,7 @@ class Setting:
 
     @property
     def name(self) -> str:
-        return " ".join(f"{shorter(key)}={value}" for key, value in self.labels.items()) or "all runs"
+        return " ".join(f"{shorter(key)}={shown(str(value))}" for key, value in self.labels.items()) or "all runs"
 
     @property
     def broken(self) -> list[Run]:
@@ -86,6 +87,7 @@ class Comparison:
 
     def __init__(self, runs: Sequence[Run], metric: str | None = None, at: At | None = None) -> None:
         self.notes: list[str] = []
+        self.searches: list[dict[str, Any]] = []  # what searches in these folders have found
         self.runs = self._without_repeats(runs)
         self.differing = differing(self.runs)
         self.settings = self._fold()

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from gan_lab.compare.comparison import ENOUGH, Comparison, Key, Setting, short, shorter
 from gan_lab.compare.runs import Run
+from gan_lab.sweep.plan import shown
 from gan_lab.tracking.console import wide_terminal
 
 REASONS = 10  # how many failed runs and warnings are told one by one
@@ -122,7 +123,7 @@ def _table(comparison: Comparison, others: list[Key]) -> Table:
 
 
 def _row(comparison: Comparison, setting: Setting, place: int, keys: list[str], others: list[Key]) -> list[Any]:
-    labels = [Text("-" if setting.labels.get(key) is None else str(setting.labels[key])) for key in keys]
+    labels = [Text("-" if setting.labels.get(key) is None else shown(str(setting.labels[key]))) for key in keys]
     counted = len(setting.readings) if comparison.metric else sum(run.status == "finished" for run in setting.runs)
     score: list[Any] = []
     if comparison.metric is not None:

@@ -63,13 +63,16 @@ def importances(study: Any) -> dict[str, float]:
         return {}
 
 
-def read_findings(folder: Path) -> str | None:
-    """What a search in this folder has found, in one line, or None where there was none."""
+def read_findings(folder: Path) -> dict[str, Any] | None:
+    """What a search in this folder has found, or None where there was none or its file is mangled."""
     try:
-        content = json.loads((folder / FINDINGS).read_text())
-        shares = ", ".join(f"{key} {share:.0%}" for key, share in content["importances"].items())
-        return f"search of {content['trials']} trials: {content['told']}" + (
-            f"; what matters: {shares}" if shares else ""
-        )
+        content: dict[str, Any] = json.loads((folder / FINDINGS).read_text())
+        return content if in_a_line(content) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def in_a_line(content: dict[str, Any]) -> str:
+    shares = ", ".join(f"{key} {share:.0%}" for key, share in content["importances"].items())
+    told = f"search of {content['trials']} trials: {content['told']}"
+    return told + (f"; what matters: {shares}" if shares else "")

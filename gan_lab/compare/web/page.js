@@ -288,6 +288,17 @@
   ], data.differing, () => true);
   by("provenance").append(...Object.entries(data.provenance).flatMap(([name, value]) => [make("dt", { textContent: name }), make("dd", { textContent: value })]));
 
+  by("search").hidden = !data.searches.length;
+  by("searches").append(...data.searches.map((search) => {
+    const bars = search.importances.map(([name, share]) => {
+      const bar = make("span", { className: "bar-of" });
+      bar.style.width = Math.round(100 * share) + "%";
+      return make("li", {}, make("span", { className: "name", textContent: name }), make("span", { className: "track" }, bar), ` ${Math.round(100 * share)} %`);
+    });
+    const best = search.best.map((trial) => make("li", { textContent: `${trial.values} ` }, make("code", { textContent: trial.settings }), ` (trial ${trial.trial})`));
+    return make("div", {}, make("p", { textContent: search.told }), make("ul", { className: "bars" }, ...bars), make("ol", {}, ...best));
+  }));
+
   by("health").hidden = !data.health.length;
   by("health-list").append(...data.health.map((line) => make("li", { textContent: line.replace(/^health: /, "") })));
   const failed = data.runs.map((run, i) => [run, i]).filter(([run]) => run.status !== "finished");
