@@ -84,8 +84,8 @@ class Search:
 
     _target_: str = "hydra_plugins.gan_lab.OptunaSweeper"  # where Hydra looks; supervise.py puts it there
     sampler: str = "tpe"  # tpe, cmaes, nsga2, grid, random
-    pruner: str = "median"  # median, halving, none: stops a trial that is worse than others were at its age
-    startup_trials: int = 5  # that are neither guided nor pruned
+    pruner: str = "halving"  # halving, median, none: stops a trial that is worse than others were at its age
+    startup_trials: int = 5  # that are not guided, and that median does not prune
     warmup: float = 0.25  # share of trainer.images before which nothing is pruned
     n_trials: int = 20  # in all: a study that goes on does the rest
     seed: int = 0  # of the sampler

@@ -121,7 +121,7 @@ class Troubled(NonSaturating):
 
 def test_a_trial_that_fails_stops_no_other(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*SEARCH, "loss=troubled_search", "trainer.seed=1,2,3", "hydra.sweeper.sampler=grid"]
-    assert main(words) == 1
+    assert main([*words, "hydra.sweeper.pruner=none"]) == 1
     assert sorted(states()) == ["COMPLETE", "COMPLETE", "FAIL"]
     assert "RuntimeError: planted" in capsys.readouterr().out
 
@@ -171,7 +171,8 @@ def test_a_pruned_run_ends_as_that_and_is_no_failure(workdir: Path, capsys: pyte
     """Of two that are told apart by a rate of zero: the frozen generator never gets a mode."""
     words = [*SEARCH, "loss=hinge", "trainer.images=12800", "evaluation.every=3200", "generator.width=64"]
     words += ["optimizer.generator.learning_rate=0.003,1e-9", "trainer.seed=1,2,3", "hydra.sweeper.sampler=grid"]
-    assert main([*words, "hydra.sweeper.startup_trials=1", "discriminator.width=64"]) == 0
+    words += ["hydra.sweeper.pruner=median", "hydra.sweeper.startup_trials=1", "discriminator.width=64"]
+    assert main(words) == 0
     found = states()
     assert len(found) == 6
     assert found.count("PRUNED") >= 1
