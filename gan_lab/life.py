@@ -309,7 +309,8 @@ class Life:
         }
         earlier = self.directory.summary.get("best")
         spare = [earlier["images"]] if earlier else []
-        spare += [images for images in self._kept() if images <= self.log.sound][:1]  # should it have to go back
+        if self.log.sound < game.images:  # should it have to go back behind this one
+            spare += [images for images in self._kept() if images <= self.log.sound][:1]
         path = checkpoint.save(state, self.directory.checkpoints, keep=self.trainer.keep_checkpoints, spare=spare)
         if self.wandb:
             scores = {key: best[key] for key in ("metric", "value")} if best else {}

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gan_lab.tracking.console import shown
 from gan_lab.tracking.run_directory import write_atomically
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ FINDINGS = "study.json"
 
 def findings(search: Search) -> list[str]:
     """Lines for a person: how many trials, the best of them, and which settings matter. Kept in the sweep's folder."""
-    from gan_lab.sweep import plan
     from gan_lab.sweep.study import ABANDONED
 
     study = search.open()
@@ -33,7 +33,7 @@ def findings(search: Search) -> list[str]:
             content["best"].append({"trial": trial.number, "values": values, "params": trial.params})
         content["importances"] = importances(study)
         for best in content["best"][:5]:
-            settings = " ".join(f"{search.labels[k]}={plan.shown(str(v))}" for k, v in best["params"].items())
+            settings = " ".join(f"{search.labels[k]}={shown(str(v))}" for k, v in best["params"].items())
             scores = " ".join(f"{word} {value:.4g}" for word, value in best["values"].items())
             lines.append(f"best      {scores}  {settings}  (trial {best['trial']})")
     if content["importances"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from gan_lab.config import job_name, unhashed
-
-LONG = 10  # characters of a number
+from gan_lab.tracking.console import shown
 
 
 def merged(preset: Iterable[Override], command: Iterable[Override]) -> list[Override]:
@@ -66,13 +64,6 @@ def describe(job: Mapping[str, str], labels: Mapping[str, str]) -> str:
     return " ".join(f"{label}={shown(job[key])}" for key, label in labels.items() if key in job)
 
 
-def shown(value: str) -> str:
-    """A value as a person wants to read it: of the many digits that a sampler draws, four."""
-    if len(value) > LONG and re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", value):
-        return f"{float(value):.4g}"
-    return value
-
-
 @dataclass(frozen=True)
 class Workers:
     """How many jobs run at a time, in processes of their own where it is more than one, and their threads."""
@@ -96,7 +87,7 @@ def workers(hydra: Any, num_jobs: int | None) -> Workers:
         return Workers(threads=torch.get_num_threads())
     if launcher in ("slurm", "ray"):
         return _elsewhere(launcher, hydra.launcher, num_jobs)
-    if "joblib" not in hydra.launcher["_target_"]:  # somebody else's, on other machines
+    if launcher not in ("joblib", "laptop"):  # somebody else's, on other machines
         return Workers()
     import joblib
 

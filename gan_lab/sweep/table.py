@@ -20,7 +20,7 @@ from gan_lab.config import job_name
 from gan_lab.metrics.base import is_headline, short_names
 from gan_lab.sweep import plan
 from gan_lab.sweep.job import REFUSED
-from gan_lab.tracking.console import wide_terminal
+from gan_lab.tracking.console import shown, wide_terminal
 from gan_lab.tracking.run_directory import RunDirectory
 
 SEED = "trainer.seed"
@@ -158,7 +158,7 @@ def _table(
     """Columns of what differs, of other words, and of scores."""
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     for key, label in labels.items():
-        values = (plan.shown(outcome.job.overrides.get(key, "")) for outcome in outcomes)
+        values = (shown(outcome.job.overrides.get(key, "")) for outcome in outcomes)
         longest = max(len(label), *map(len, values))
         table.add_column(Text(label), overflow="fold", min_width=min(longest, NARROW), max_width=40)
     for name in names:
@@ -187,7 +187,7 @@ def _rows(
     for outcome in outcomes:
         link = outcome.wandb if outcome.wandb.startswith("http") else None
         table.add_row(
-            *(Text(plan.shown(outcome.job.overrides.get(key, ""))) for key in labels),
+            *(Text(shown(outcome.job.overrides.get(key, ""))) for key in labels),
             outcome.status,
             _number(outcome.seconds, 1),
             *(_number(outcome.scores.get(score)) for score in scores),

@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gan_lab.tracking.run_directory import SELECTION, SPEED
 
+LONG = 10  # characters of a number
 PLAIN_SECONDS = 20.0  # between two lines without a terminal
 
 
@@ -148,6 +150,13 @@ class Console:
     def finish(self, summary: Mapping[str, Any]) -> None:
         if self._progress:
             self._progress.stop()
+
+
+def shown(value: str) -> str:
+    """A value as a person wants to read it: of the many digits that a sampler draws, four."""
+    if len(value) > LONG and re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", value):
+        return f"{float(value):.4g}"
+    return value
 
 
 def _short(value: Any) -> str:
