@@ -394,6 +394,7 @@ def test_trouble_with_wandb_never_fails_a_run(
 
 def test_a_finish_that_never_ends_is_left_alone(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import wandb
+
     from gan_lab.tracking import wandb as tracking
 
     for name in ("FINISH_SECONDS", "GRACE_SECONDS"):

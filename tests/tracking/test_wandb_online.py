@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 import yaml
 
-import wandb
 from gan_lab import dashboard
 from gan_lab.cli import main
 from gan_lab.config import EXPERIMENTS
