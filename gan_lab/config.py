@@ -6,13 +6,15 @@ import functools
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from gan_lab import registry
 from gan_lab.registry import GROUPS, KINDS, NonNegative, Positive, Share
+from gan_lab.sweep.choices import CHOICES
 
 PACKAGE = Path(__file__).parent
 # Beside the package in a checkout, inside it in a wheel.
@@ -78,53 +80,6 @@ class Tracking:
     wandb: Wandb = Wandb()
 
 
-@dataclass
-class Search:
-    """`hydra/sweeper=optuna`: what is searched stands on the command line, in Hydra's grammar, or in `params`."""
-
-    _target_: str = "hydra_plugins.gan_lab.OptunaSweeper"  # where Hydra looks; supervise.py puts it there
-    sampler: str = "tpe"  # tpe, cmaes, nsga2, grid, random
-    pruner: str = "halving"  # halving, median, none: stops a trial that is worse than others were at its age
-    startup_trials: int = 5  # that are not guided, and that median does not prune
-    warmup: float = 0.25  # share of trainer.images before which nothing is pruned
-    n_trials: int = 20  # in all: a study that goes on does the rest
-    seed: int = 0  # of the sampler
-    metrics: list[str] = field(default_factory=list)  # objectives; none: the score that selects a checkpoint
-    storage: str | None = None  # null: a journal in the sweep's folder; a file, or a database's address
-    study_name: str | None = None  # null: the sweep's name
-    params: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class SlurmJobs:
-    """`hydra/launcher=slurm`: a job array, by submitit. What is null is left to the cluster."""
-
-    _target_: str = "hydra_plugins.gan_lab.SlurmLauncher"
-    cluster: str = "slurm"  # local runs the same on this machine, without Slurm
-    n_jobs: int = 64  # at a time
-    timeout_min: int = 240  # after which a job is queued again and goes on
-    warn_seconds: int = 120  # before the time is up, to save
-    cpus_per_task: int = 4
-    gpus_per_node: int = 0
-    mem_gb: float | None = None
-    partition: str | None = None
-    account: str | None = None
-    setup: list[str] = field(default_factory=list)  # lines of shell before each job
-    additional: dict[str, Any] = field(default_factory=dict)  # further parameters of sbatch
-
-
-@dataclass
-class RayTasks:
-    """`hydra/launcher=ray`: tasks on a Ray cluster, or on one that is started on this machine."""
-
-    _target_: str = "hydra_plugins.gan_lab.RayLauncher"
-    address: str | None = None  # null starts one here; auto, or ray://host:port
-    n_jobs: int = 64  # at a time; fewer where the cluster has not the cores
-    cpus_per_job: float = 1.0
-    gpus_per_job: float = 0.0
-    num_cpus: int | None = None  # of a cluster that is started here; null: its cores
-
-
 SECTIONS: dict[str, type] = {"trainer": Trainer, "evaluation": Evaluation, "tracking": Tracking}
 SCHEMAS = {name: registry.schema(section, f"section__{section.__name__}") for name, section in SECTIONS.items()}
 
@@ -156,6 +111,24 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
+def short_keys(keys: Iterable[str]) -> dict[str, str]:
+    """Names by keys, short enough for a table's head and not alike: `generator.learning_rate`, `seed`."""
+    found = {key: ".".join(key.removeprefix("trainer.").split(".")[-2:]) for key in keys}
+    times = Counter(found.values())
+    return {key: label if times[label] == 1 else key for key, label in found.items()}
+
+
+def without_hydra(composed: Any) -> Any:
+    """A composed config less Hydra's own node: what a run is given."""
+    from omegaconf import OmegaConf
+
+    config = composed.copy()
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]
+    OmegaConf.set_struct(config, True)
+    return config
+
+
 def publish() -> None:
     """Make parts, sections and experiments known to Hydra. Raises ValueError for an experiment that is not data."""
     from hydra.core.config_store import ConfigStore
@@ -163,12 +136,8 @@ def publish() -> None:
     registry.publish()
     store = ConfigStore.instance()
     store.store(name="schema", node=SCHEMAS, provider="gan_lab.config")
-    for group, name, node in (
-        ("hydra/sweeper", "optuna", Search),
-        ("hydra/launcher", "slurm", SlurmJobs),
-        ("hydra/launcher", "ray", RayTasks),
-    ):
-        store.store(group=group, name=name, node=node, provider="gan_lab.config")
+    for group, name, node in CHOICES:
+        store.store(group=group, name=name, node=node, provider="gan_lab.sweep.choices")
     for group in RECIPES:
         store.store(group=group, name="none", node={}, package="_global_", provider="gan_lab")
     for name, node in _shipped_experiments().items():

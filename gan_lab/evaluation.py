@@ -151,7 +151,7 @@ def _composed(words: Sequence[str]) -> DictConfig:
     from gan_lab.overrides import parse
 
     config.publish()
-    return launch._without_hydra(launch._compose(parse(["experiment=none", *words]).overrides))
+    return config.without_hydra(launch._compose(parse(["experiment=none", *words]).overrides))
 
 
 # -- pictures of another generator -------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gan_lab import config as gan_lab_config
 from gan_lab import signals
-from gan_lab.config import CONF, job_name
+from gan_lab.config import CONF, job_name, without_hydra
 from gan_lab.overrides import Arguments, check_params, check_sweep, parse
 from gan_lab.registry import unknown, unknown_key
 from gan_lab.sweep import plan
@@ -37,8 +37,7 @@ def launch(argv: Sequence[str]) -> int:
             code = _launch(argv)
         except signals.Interrupted as stop:
             code = 128 + stop.number
-    if signals.SAVE and code == 128 + signals.SAVE and signals.job_id():
-        print(f"gan-lab: {signals.requeue()}", file=sys.stderr)
+    signals.requeue_after(code)
     return code
 
 
@@ -106,7 +105,7 @@ def _train_one(arguments: Arguments, composed: DictConfig) -> int:
     moment = f"slurm-{signals.job_id()}-{job_name(arguments.overrides)[:6]}" if signals.job_id() else None
     moment = moment or time.strftime("%Y-%m-%d_%H-%M-%S")
     path = Path(_folder(composed, "run_dir") or f"runs/{experiment}/{moment}")
-    run.preflight(_without_hydra(composed), path)
+    run.preflight(without_hydra(composed), path)
     codes: list[int] = []
     code = _hydra(
         [*arguments.flags, *arguments.all_overrides, f"run_dir={_quote(path)}"],
@@ -128,10 +127,10 @@ def _sweep(arguments: Arguments, words: Sequence[Override], composed: DictConfig
     name = _folder(composed, "sweep_name") or f"{title}-{job_name(said)[:8]}"
     folder = Path(_folder(composed, "sweep_dir") or f"sweeps/{name}")
     _check_writable(folder)
-    mode, why = decide_mode(sections(_without_hydra(composed))[2].wandb.mode)
+    mode, why = decide_mode(sections(without_hydra(composed))[2].wandb.mode)
     jobs = plan.jobs(words) if choices["hydra/sweeper"] == "basic" else None
-    search = _search(composed, words, folder) if choices["hydra/sweeper"] == "optuna" else None
     workers = plan.workers(composed.hydra, len(jobs) if jobs else None)
+    search = _search(composed, words, folder) if choices["hydra/sweeper"] == "optuna" else None  # last: it writes
     flags = [flag for flag in arguments.flags if flag not in ("-m", "--multirun")]
     # The jobs alone are given the rest: Hydra would look for a word's key before it knows of swept parts.
     presets = [word.input_line for word in words if _is_preset(word) and not word.is_sweep_override()]
@@ -149,7 +148,7 @@ def _search(composed: DictConfig, words: Sequence[Override], folder: Path) -> An
 
     space.import_optuna()
     conf = composed.hydra.sweeper
-    objectives = study.objectives(_without_hydra(composed), conf.metrics)
+    objectives = study.objectives(without_hydra(composed), conf.metrics)
     search = study.Search(list(words), objectives, conf, folder, composed.trainer.images)
     search.open()
     return search
@@ -227,7 +226,7 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
         raise _explain(error, overrides) from error
     if composed.hydra.callbacks:  # the last barrier: Hydra would instantiate them before any of our code runs
         raise ValueError("the config holds Hydra callbacks, which can run anything and are not taken")
-    check_parts(_without_hydra(composed))
+    check_parts(without_hydra(composed))
     return composed
 
 
@@ -247,20 +246,12 @@ def _check_each_value(parsed: Sequence[Override], composed: DictConfig) -> None:
             if override.key_or_group in gan_lab_config.groups():
                 _compose([*rest[:i], word, *rest[i + 1 :]])
                 continue
-            trial = _without_hydra(composed)
+            trial = without_hydra(composed)
             try:
                 OmegaConf.update(trial, override.key_or_group, OverridesParser.create().parse_override(word).value())
             except OmegaConfBaseException as error:
                 raise ValueError(f"{word}: {_one_line(error)}") from error
             check_parts(trial)
-
-
-def _without_hydra(composed: DictConfig) -> DictConfig:
-    config = composed.copy()
-    OmegaConf.set_struct(config, False)
-    del config["hydra"]
-    OmegaConf.set_struct(config, True)
-    return config
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> ValueError:
@@ -289,18 +280,15 @@ def _explain(error: Exception, overrides: Sequence[str]) -> ValueError:
     return unknown_key(".".join(path), last, [str(name) for name in known if name != "name"])
 
 
-PLUGINS = {
-    "launcher": {
-        "joblib": '"hydra-gan-lab[sweep]"',
-        "submitit_local": "hydra-submitit-launcher",
-        "submitit_slurm": "hydra-submitit-launcher",
-    },
-    "sweeper": {},
+LAUNCHERS = {
+    "joblib": '"hydra-gan-lab[sweep]"',
+    "submitit_local": "hydra-submitit-launcher",
+    "submitit_slurm": "hydra-submitit-launcher",
 }  # what pip must install for Hydra to have them
 
 
 def _no_plugin(kind: str, name: str, message: str) -> ValueError:
-    if package := PLUGINS[kind].get(name):
+    if kind == "launcher" and (package := LAUNCHERS.get(name)):
         return ValueError(f"hydra/{kind}={name} is not installed: pip install {package}")
     available = re.search(rf"Available options in 'hydra/{kind}':\n((?:\t\S+\n?)*)", message)
     return unknown(f"hydra/{kind}", name, available[1].split() if available else ())

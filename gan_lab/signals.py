@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -103,8 +104,20 @@ def job_id() -> str | None:
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
-def requeue() -> str:
-    """Put this process's Slurm job back into the queue, where the same command goes on. Returns what became of it."""
+def requeue_after(code: int) -> bool:
+    """Where Slurm's warning has ended a run or sweep, put its job back into the queue. Returns whether it is there."""
+    if SAVE is None or code != 128 + SAVE or job_id() is None:
+        return False
+    queued, told = requeue()
+    print(f"gan-lab: {told}", file=sys.stderr)
+    return queued
+
+
+def requeue() -> tuple[bool, str]:
+    """Put this process's Slurm job back into the queue, where the same command goes on.
+
+    Returns whether it is there, and what to say.
+    """
     job = job_id()
     command = ["scontrol", "requeue", str(job)]
     try:
@@ -113,6 +126,6 @@ def requeue() -> str:
         why = f"{type(error).__name__}: {error}"
     else:
         if done.returncode == 0:
-            return f"Slurm job {job} is queued again and goes on from here"
+            return True, f"Slurm job {job} is queued again and goes on from here"
         why = " ".join((done.stderr or done.stdout).split()) or f"exit code {done.returncode}"
-    return f"`{' '.join(command)}` failed ({why}); submit the same command again to go on"
+    return False, f"`{' '.join(command)}` failed ({why}); submit the same command again to go on"

@@ -12,4 +12,4 @@ def compose(*overrides: str) -> DictConfig:
     import tests.toy_data  # noqa: F401
 
     config.publish()
-    return launch._without_hydra(launch._compose(list(overrides)))
+    return config.without_hydra(launch._compose(list(overrides)))

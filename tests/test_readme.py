@@ -75,6 +75,32 @@ def test_every_command_of_the_readme_composes(tmp_path: Path, monkeypatch: pytes
     assert len(tried) == len(commands)
 
 
+def test_every_launcher_of_the_readme_composes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to where jobs would be sent: as if sbatch and ray were here."""
+    import importlib.util
+    import shlex
+    import shutil
+
+    from gan_lab import launch
+    from gan_lab.cli import main
+
+    pytest.importorskip("joblib")
+    find, which, sweep, tried = importlib.util.find_spec, shutil.which, "", []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: name == "ray" or find(name, *more))
+    monkeypatch.setattr(shutil, "which", lambda name, *more, **named: name == "sbatch" or which(name, *more, **named))
+    monkeypatch.setattr(launch, "_hydra", lambda argv, task=None: tried.append(" ".join(argv)) or 0)
+    monkeypatch.chdir(tmp_path)
+    for line in blocks("sh")[0].splitlines():
+        if line.startswith("SWEEP="):
+            sweep = shlex.split(line)[0].removeprefix("SWEEP=")
+        elif line.startswith("gan-lab train"):
+            words = shlex.split(line.replace("$SWEEP", sweep))[1:]
+            if "cifar10" in sweep:  # whose files are not here
+                words = [word.replace("dcgan_cifar10", "dcgan_mnist5k") for word in words]
+            assert main(words) == 0, line
+    assert [re.findall(r"hydra/launcher=(\w+)", words) for words in tried] == [["laptop"], ["slurm"], ["ray"]]
+
+
 def test_there_are_exactly_two_set_up_commands() -> None:
     set_up = [block for block in blocks("bash") if "pip install" in block]
     assert len(set_up) == 2

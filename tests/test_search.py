@@ -17,6 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from gan_lab.cli import main
 from gan_lab.losses import NonSaturating
 from gan_lab.registry import losses
+from gan_lab.sweep.asking import tell
 from gan_lab.sweep.findings import read_findings
 from gan_lab.sweep.study import ABANDONED, JOURNAL, Place
 from tests.compare.planted import plant
@@ -135,10 +136,10 @@ def test_a_search_may_have_a_name(workdir: Path) -> None:
 def test_compare_tells_what_a_search_has_found(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plant(Path("out/a"))
     best = [{"trial": 3, "values": {"fd": 1.25}, "params": {"generator.width": 48}}]
-    found = {"trials": 30, "told": "20 finished, 10 pruned, 0 failed", "best": best, "importances": {"loss.name": 0.75}}
+    found = {"trials": 30, "told": "20 finished, 10 pruned, 0 failed", "best": best, "importances": {"loss": 0.75}}
     Path("out/study.json").write_text(json.dumps(found))
     assert main(["compare", "out", "--html", "page.html"]) == 0
-    told = "search of 30 trials: 20 finished, 10 pruned, 0 failed; what matters: loss.name 75%"
+    told = "search of 30 trials: 20 finished, 10 pruned, 0 failed; what matters: loss 75%"
     assert told in capsys.readouterr().out
     page = Path("page.html").read_text()
     assert told in page
@@ -181,6 +182,20 @@ def test_a_pruned_run_ends_as_that_and_is_no_failure(workdir: Path, capsys: pyte
     assert len(pruned) == found.count("PRUNED")
     assert all(summary["images"] < 12800 and "worse than others" in summary["error"] for summary in pruned)
     assert f"{6 - len(pruned)} of 6 jobs finished, {len(pruned)} pruned" in capsys.readouterr().out
+
+
+def test_a_diverged_run_counts_as_the_worst_and_a_failed_one_teaches_nothing(tmp_path: Path) -> None:
+    made = Place("s", str(tmp_path / JOURNAL), "fd").open(directions=["minimize"])
+    told = {}
+    for status in ("finished", "diverged", "failed"):
+        trial = made.ask()
+        tell(made, trial, plant(tmp_path / status, name="fd", fd=1.5, status=status), [("fd", True)])
+        told[status] = made.get_trials()[trial.number]
+    assert (told["finished"].state.name, told["finished"].value) == ("COMPLETE", 1.5)
+    assert told["diverged"].state.name == "PRUNED"
+    assert list(told["diverged"].intermediate_values.values()) == [float("inf")]
+    assert told["failed"].state.name == "FAIL"
+    assert told["failed"].intermediate_values == {}
 
 
 # -- going on ----------------------------------------------------------------------------------------------------------
@@ -235,6 +250,16 @@ def test_bad_input_is_one_line(name: str, workdir: Path, capsys: pytest.CaptureF
     said = capsys.readouterr().err
     assert len(said.strip().splitlines()) == 1
     assert expected in said
+    assert not Path("out").exists()
+
+
+def test_a_launcher_that_cannot_be_had_is_refused_before_a_study_is_made(
+    workdir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", str(workdir))
+    assert main([*SEARCH, RATE, "hydra/launcher=slurm"]) == 2
+    assert "there is no sbatch here" in capsys.readouterr().err
     assert not Path("out").exists()
 
 

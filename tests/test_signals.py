@@ -40,7 +40,8 @@ def test_a_task_of_a_job_array_is_queued_again_by_its_own_name(monkeypatch: pyte
 def test_without_scontrol_it_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("PATH", str(tmp_path))
-    told = requeue()
+    queued, told = requeue()
+    assert not queued
     assert "`scontrol requeue 7` failed" in told
     assert "submit the same command again" in told
 

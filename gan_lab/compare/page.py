@@ -17,6 +17,7 @@ from gan_lab.compare.comparison import Comparison, Key, Setting, key_of, short, 
 from gan_lab.compare.runs import Run, number
 from gan_lab.compare.statistics import interquartile_weights
 from gan_lab.compare.table import headline, health, verdict
+from gan_lab.config import short_keys
 from gan_lab.tracking.console import shown
 from gan_lab.tracking.run_directory import SELECTION
 
@@ -87,21 +88,7 @@ def payload(comparison: Comparison) -> dict[str, Any]:
             for run in sorted(setting.runs, key=lambda run: str(run.seed).zfill(12))
         ],
         "curves": drawn,
-        "searches": [
-            {
-                "told": found["told"],
-                "importances": [[short_key(key), share] for key, share in found["importances"].items()],
-                "best": [
-                    {
-                        "trial": best["trial"],
-                        "values": " ".join(f"{word} {value:.4g}" for word, value in best["values"].items()),
-                        "settings": " ".join(f"{short_key(k)}={shown(str(v))}" for k, v in best["params"].items()),
-                    }
-                    for best in found["best"][:5]
-                ],
-            }
-            for found in comparison.searches
-        ],
+        "searches": [_search(found) for found in comparison.searches],
         "samples": samples(comparison),
         "differing": [
             {"key": key, "values": [_word(value) for value in values]} for key, values in comparison.differing.items()
@@ -145,9 +132,21 @@ def _provenance(comparison: Comparison) -> dict[str, str]:
     return {name: _word(value) for name, value in about.items() if value not in (None, {}, "")}
 
 
-def short_key(key: str) -> str:
-    """`generator.learning_rate` for `optimizer.generator.learning_rate`."""
-    return ".".join(shorter(key).split(".")[-2:])
+def _search(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a search has found, by short names of settings."""
+    keys = short_keys([*found["importances"], *(key for best in found["best"] for key in best["params"])])
+    return {
+        "told": found["told"],
+        "importances": [[keys[key], share] for key, share in found["importances"].items()],
+        "best": [
+            {
+                "trial": best["trial"],
+                "values": " ".join(f"{word} {value:.4g}" for word, value in best["values"].items()),
+                "settings": " ".join(f"{keys[key]}={shown(str(value))}" for key, value in best["params"].items()),
+            }
+            for best in found["best"][:5]
+        ],
+    }
 
 
 def _word(value: Any) -> str:

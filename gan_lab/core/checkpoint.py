@@ -195,9 +195,8 @@ def _write(state: Mapping[str, Any], path: Path) -> dict[str, Any]:
         hashing = _Hashing(file)
         try:
             torch.save(dict(state), hashing)  # type: ignore[arg-type]
-        except (
-            RuntimeError
-        ):  # torch hides what our file raises, a full disk or an interrupt, behind an error of its own
+        except RuntimeError:
+            # Behind this torch hides whatever our file raises: a full disk, an interrupt.
             if hashing.error is None:
                 raise
             if isinstance(hashing.error, OSError):

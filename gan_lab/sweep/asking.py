@@ -50,7 +50,7 @@ class OptunaSweeper(Sweeper):
         while (left := search.total - counted(study)) > 0:
             trials = [self._ask(study, search) for _ in range(min(left, self.at_a_time))]
             jobs = [search.overrides(trial.params) for trial in trials]
-            fresh = self._fresh(study, trials, jobs)
+            fresh = fresh_ones(study, search.folder, [job_name(job) for job in jobs])
             if fresh:
                 self._launch([jobs[i] for i in fresh], trials[fresh[0]].number)
             for trial, job in zip(trials, jobs, strict=True):
@@ -66,14 +66,13 @@ class OptunaSweeper(Sweeper):
         trial.set_user_attr(JOB, job_name(search.overrides(trial.params)))
         return trial
 
-    def _fresh(self, study: Any, trials: Sequence[Any], jobs: Sequence[Sequence[str]]) -> list[int]:
-        """Which of the jobs are to run: not those that were told before, nor one twice at a time."""
-        done = {t.user_attrs.get(JOB) for t in study.get_trials(deepcopy=False) if t.state.is_finished()}
-        done -= {t.user_attrs.get(JOB) for t in study.get_trials(deepcopy=False) if t.user_attrs.get(ABANDONED)}
-        names = [job_name(job) for job in jobs]
-        folder = OptunaSweeper.search.folder if OptunaSweeper.search else Path()
-        done |= {name for name in names if RunDirectory(folder / name).status() == "pruned"}
-        return [i for i, name in enumerate(names) if name not in done and name not in names[:i]]
+
+def fresh_ones(study: Any, folder: Path, names: Sequence[str]) -> list[int]:
+    """Which of the jobs are to run: not those that were told before or pruned, nor one twice at a time."""
+    told = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and not t.user_attrs.get(ABANDONED)]
+    done = {trial.user_attrs.get(JOB) for trial in told}
+    done |= {name for name in names if RunDirectory(folder / name).status() == "pruned"}
+    return [i for i, name in enumerate(names) if name not in done and name not in names[:i]]
 
 
 def take_up(study: Any) -> None:
@@ -83,8 +82,9 @@ def take_up(study: Any) -> None:
 
 
 def try_again(study: Any, trial: Any) -> None:
-    study._storage.set_trial_user_attr(trial._trial_id, ABANDONED, True)
-    study.tell(trial.number, state=import_optuna().trial.TrialState.FAIL)
+    trials = import_optuna().trial
+    trials.Trial(study, trial._trial_id).set_user_attr(ABANDONED, True)
+    study.tell(trial.number, state=trials.TrialState.FAIL)
     study.enqueue_trial(trial.params)
 
 

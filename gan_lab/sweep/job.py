@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from gan_lab.config import register_resolvers
-from gan_lab.signals import INTERRUPTED, REQUEUE_SECONDS, SAVE, job_id, requeue
+from gan_lab.signals import INTERRUPTED, REQUEUE_SECONDS, requeue_after
 from gan_lab.sweep import plan
 from gan_lab.sweep.interrupts import stoppable, told_to_stop
 from gan_lab.sweep.study import Place
@@ -76,8 +76,7 @@ class SweepJob:
                 if self.stop:
                     around.enter_context(stoppable(self.stop, parent))
                 code = self._run(config)
-                if self.remote and SAVE and code == 128 + SAVE and job_id():
-                    print(requeue())
+                if self.remote and requeue_after(code):
                     time.sleep(REQUEUE_SECONDS)  # Slurm ends it here; were it to return, it would count as done
         # One that could not start has somebody else's summary, if any.
         return math.nan if code == 2 else score(RunDirectory(HydraConfig.get().runtime.output_dir).summary)

@@ -22,9 +22,9 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
-from gan_lab.config import job_name, register_resolvers
+from gan_lab.config import job_name, register_resolvers, without_hydra
 from gan_lab.registry import unknown
 from gan_lab.tracking.console import terminal
 from gan_lab.tracking.run_directory import RunDirectory
@@ -98,11 +98,8 @@ class Remote(Launcher, ABC):
     def _done(self, name: str, task: Task) -> bool:
         from gan_lab.run import finished
 
-        config = task.config.copy()
-        OmegaConf.set_struct(config, False)
-        del config["hydra"]
         directory = RunDirectory(Path(self.config.hydra.sweep.dir) / name)
-        done = finished(directory, config)
+        done = finished(directory, without_hydra(task.config))
         if done:
             terminal().print(f"already finished: {directory.path}", markup=False)
         return done

@@ -11,7 +11,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from gan_lab.config import job_name, unhashed
+from gan_lab.config import job_name, short_keys, unhashed
 from gan_lab.tracking.console import shown
 
 
@@ -49,14 +49,7 @@ def values(overrides: Iterable[str]) -> dict[str, str]:
 def differing(jobs: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """The keys in which jobs differ, each with a name short enough for a table's head."""
     keys = dict.fromkeys(key for job in jobs for key in job)
-    return short(key for key in keys if len({job.get(key) for job in jobs}) > 1)
-
-
-def short(keys: Iterable[str]) -> dict[str, str]:
-    """Names by keys, short enough for a table's head and not alike."""
-    found = {key: ".".join(key.removeprefix("trainer.").split(".")[-2:]) for key in keys}
-    times = Counter(found.values())
-    return {key: label if times[label] == 1 else key for key, label in found.items()}
+    return short_keys(key for key in keys if len({job.get(key) for job in jobs}) > 1)
 
 
 def describe(job: Mapping[str, str], labels: Mapping[str, str]) -> str:

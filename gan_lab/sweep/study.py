@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
+from gan_lab.config import short_keys
 from gan_lab.registry import unknown
 from gan_lab.sweep import plan
 from gan_lab.sweep.space import import_optuna, points, space
@@ -38,7 +39,7 @@ class Place:
     storage: str
     score: str  # by which trials are pruned
     pruner: str = "none"
-    startup_trials: int = 5
+    startup_trials: int = 0
     warmup: int = 0  # images before which nothing is pruned
 
     def open(self, directions: Sequence[str] = (), sampler: Any = None) -> optuna.Study:
@@ -140,7 +141,7 @@ class Search:
 
     @property
     def labels(self) -> dict[str, str]:
-        return plan.short(self.space)
+        return short_keys(self.space)
 
     def sampler(self) -> Any:
         samplers, seed, startup = import_optuna().samplers, self.conf.seed, self.conf.startup_trials

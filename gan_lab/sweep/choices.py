@@ -1,0 +1,60 @@
+"""Settings of our own sweeper and launchers. Dataclasses alone: to list choices imports nothing that they need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Search:
+    """`hydra/sweeper=optuna`: what is searched stands on the command line, in Hydra's grammar, or in `params`."""
+
+    _target_: str = "hydra_plugins.gan_lab.OptunaSweeper"  # where Hydra looks; supervise.py puts it there
+    sampler: str = "tpe"  # tpe, cmaes, nsga2, grid, random
+    pruner: str = "halving"  # halving, median, none: stops a trial that is worse than others were at its age
+    startup_trials: int = 5  # that are not guided, and that median does not prune
+    warmup: float = 0.25  # share of trainer.images before which nothing is pruned
+    n_trials: int = 20  # in all: a study that goes on does the rest
+    seed: int = 0  # of the sampler
+    metrics: list[str] = field(default_factory=list)  # objectives; none: the score that selects a checkpoint
+    storage: str | None = None  # null: a journal in the sweep's folder; a file, or a database's address
+    study_name: str | None = None  # null: the sweep's name
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class SlurmJobs:
+    """`hydra/launcher=slurm`: a job array, by submitit. What is null is left to the cluster."""
+
+    _target_: str = "hydra_plugins.gan_lab.SlurmLauncher"
+    cluster: str = "slurm"  # local runs the same on this machine, without Slurm
+    n_jobs: int = 64  # at a time
+    timeout_min: int = 240  # after which a job is queued again and goes on
+    warn_seconds: int = 120  # before the time is up, to save
+    cpus_per_task: int = 4
+    gpus_per_node: int = 0
+    mem_gb: float | None = None
+    partition: str | None = None
+    account: str | None = None
+    setup: list[str] = field(default_factory=list)  # lines of shell before each job
+    additional: dict[str, Any] = field(default_factory=dict)  # further parameters of sbatch
+
+
+@dataclass
+class RayTasks:
+    """`hydra/launcher=ray`: tasks on a Ray cluster, or on one that is started on this machine."""
+
+    _target_: str = "hydra_plugins.gan_lab.RayLauncher"
+    address: str | None = None  # null starts one here; auto, or ray://host:port
+    n_jobs: int = 64  # at a time; fewer where the cluster has not the cores
+    cpus_per_job: float = 1.0
+    gpus_per_job: float = 0.0
+    num_cpus: int | None = None  # of a cluster that is started here; null: its cores
+
+
+CHOICES = (
+    ("hydra/sweeper", "optuna", Search),
+    ("hydra/launcher", "slurm", SlurmJobs),
+    ("hydra/launcher", "ray", RayTasks),
+)
