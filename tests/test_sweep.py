@@ -244,7 +244,9 @@ def test_a_shipped_search_is_data_of_which_every_value_is_right(
     monkeypatch.chdir(tmp_path)  # a search that asks Optuna keeps its study there
     for experiment in ("grid", "dcgan_mnist5k"):
         assert main(["train", f"experiment={experiment}", f"search={name}", "tracking.wandb.mode=disabled"]) == 0
-    if "optuna" in path.read_text():
+    if "optuna" in path.read_text():  # it makes the jobs up
+        assert started == [0, 0]
+        assert len(list(tmp_path.glob("sweeps/*/study.log"))) == 2
         return
     jobs = 1
     for values in params.values():

@@ -34,8 +34,8 @@ class OptunaSweeper(Sweeper):
     search: ClassVar[Search | None] = None
     at_a_time: ClassVar[int] = 1
 
-    def __init__(self, **settings: Any) -> None:
-        self.settings = settings
+    def __init__(self, **_: Any) -> None:
+        """What stands in its config is in the search, checked before Hydra began."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.launcher = Plugins.instance().instantiate_launcher(

@@ -44,12 +44,12 @@ Fault = Callable[["Progress"], None]  # something that a run's process does to i
 
 
 class Progress:
-    """What a run tells its parent through shared memory: images so far, the newest time, operations, and a wish.
+    """What a run tells its parent through shared memory: images so far, operations, and a wish.
 
     The wish is a number of images; when they are reached, the clock is noted.
     """
 
-    LAYOUT = struct.Struct("qqdqd")
+    LAYOUT = struct.Struct("qqdq")
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, self.LAYOUT.size)
@@ -66,7 +66,6 @@ class Progress:
     wish = property(lambda self: self._get(1), lambda self, value: self._set(1, value))
     reached = property(lambda self: self._get(2), lambda self, value: self._set(2, value))
     operations = property(lambda self: self._get(3), lambda self, value: self._set(3, value))
-    moment = property(lambda self: self._get(4), lambda self, value: self._set(4, value))
 
     def note(self, images: int) -> None:
         self.images = images
@@ -81,7 +80,6 @@ class Ended:
     code: int  # as a shell has it: 128 + the signal that killed it
     images: int  # shown when it ended
     output: str
-    seconds: float
     recovered: float | None  # seconds until it was again where the one before had ended, if that was asked for
     progress: Progress
 
@@ -128,10 +126,6 @@ class Running:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    @property
-    def alive(self) -> bool:
-        return self._status is None
-
     _status: int | None = None
 
     def poll(self) -> bool:
@@ -154,7 +148,7 @@ class Running:
         reached = self.progress.reached
         return Ended(
             -1 if late else code, self.progress.images, self._log.read_text() if self._log.exists() else "",
-            time.monotonic() - self._start, reached - self._start if reached else None, self.progress,
+            reached - self._start if reached else None, self.progress,
         )  # fmt: skip
 
 
