@@ -55,6 +55,7 @@ class Evaluation:
     metrics: list[str] | None = None  # null: all that the data and their feature extractor offer
     select_by: str | None = None  # the metric that says which checkpoint is best; null: the first
     batch_norm: Literal["running", "batch"] = "running"  # statistics that pictures and scores are made with
+    validation: NonNegative = 0  # training pictures that take the test split's place: choose recipes by those
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,15 @@ RECIPES = ("experiment", "search")  # groups of the whole config: what to train,
 # A search only chooses values that each of its jobs then says itself.
 UNHASHED = ("run_dir", "sweep_dir", "sweep_name", "resume", "tracking", "hydra", "search")
 UNHASHED_TRAINER = ("device", "images", "rollbacks")
+ADDED = {"evaluation": {"validation": 0}}  # at these values newer settings are left out, too: older runs know none
 
 
 def config_hash(config: dict[str, Any]) -> str:
     """Sixteen hex digits of everything in a resolved config that decides what is trained."""
     kept = {name: value for name, value in config.items() if name not in (*UNHASHED, "experiment")}
     kept["trainer"] = {name: value for name, value in config["trainer"].items() if name not in UNHASHED_TRAINER}
+    for section, settings in ADDED.items():
+        kept[section] = {name: v for name, v in kept[section].items() if name not in settings or v != settings[name]}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -20,6 +20,7 @@ from gan_lab.core.hooks import EMA
 from gan_lab.core.loop import Game
 from gan_lab.core.runtime import Runtime, choose_device
 from gan_lab.datasets.store import Store
+from gan_lab.datasets.validation import Validation
 from gan_lab.feature_extractors.choice import NotAtHand
 from gan_lab.metrics.evaluator import Evaluator
 from gan_lab.metrics.reference import has_test
@@ -77,8 +78,9 @@ def check_parts(config: DictConfig) -> None:
 
 
 @functools.lru_cache(maxsize=2)
-def _data_set(settings: str) -> Any:
-    return registry.datasets.build(OmegaConf.create(json.loads(settings)))
+def _data_set(settings: str, validation: int) -> Any:
+    dataset = registry.datasets.build(OmegaConf.create(json.loads(settings)))
+    return Validation(dataset, validation) if validation else dataset
 
 
 @functools.lru_cache(maxsize=2)
@@ -90,7 +92,8 @@ def _store(dataset: Any) -> Store:
 def data_set(config: DictConfig) -> Any:
     """The data set that a config names: one object, and so one store, for all jobs of a sweep in one process."""
     settings = OmegaConf.to_container(config.dataset, resolve=True, enum_to_str=True)
-    return _data_set(json.dumps(settings, sort_keys=True))
+    validation = OmegaConf.select(config, "evaluation.validation", default=0)
+    return _data_set(json.dumps(settings, sort_keys=True), validation)
 
 
 def supplied_values(sample_shape: tuple[int, ...], num_classes: int | None) -> dict[str, Any]:

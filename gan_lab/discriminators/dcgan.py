@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from gan_lab.convolutions import Halving, ToPixel
 from gan_lab.core.types import DiscriminatorOutput
 from gan_lab.layers import (
     DiscriminatorConditioning,
@@ -44,19 +45,19 @@ class DCGANDiscriminator(nn.Module):
         base, doublings = pyramid(image_size)
         bias = normalization == "none"
         layers: list[nn.Module] = [
-            nn.Conv2d(image_channels, width, 4, stride=2, padding=1, bias=bias),
+            Halving(image_channels, width, bias=bias),
             nn.LeakyReLU(0.2, inplace=True),
         ]
         channels = width
         for _ in range(doublings - 1):
             layers += [
-                nn.Conv2d(channels, channels * 2, 4, stride=2, padding=1, bias=bias),
+                Halving(channels, channels * 2, bias=bias),
                 norm2d(normalization, channels * 2),
                 nn.LeakyReLU(0.2, inplace=True),
             ]
             channels *= 2
         self.layers = nn.Sequential(*layers)
-        self.last = nn.Sequential(nn.Conv2d(channels, 1, base, bias=False), nn.Flatten(0))
+        self.last = nn.Sequential(ToPixel(channels, 1, base, bias=False), nn.Flatten(0))
         self.verdict = Verdict(channels, num_classes, conditioning)
         prepare(self, initialization, spectral_norm)
 

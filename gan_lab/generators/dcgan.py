@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from gan_lab.convolutions import Doubling, FromPixel
 from gan_lab.layers import (
     GeneratorConditioning,
     ImageSize,
@@ -50,18 +51,18 @@ class DCGANGenerator(nn.Module):
         channels = width * 2 ** (doublings - 1)
         layers: list[nn.Module] = [
             nn.Unflatten(1, (self.latents.size, 1, 1)),
-            nn.ConvTranspose2d(self.latents.size, channels, base, bias=bias),
+            FromPixel(self.latents.size, channels, base, bias=bias),
             norm2d(normalization, channels, in_norms),
             nn.ReLU(inplace=True),
         ]
         while channels > width:
             layers += [
-                nn.ConvTranspose2d(channels, channels // 2, 4, stride=2, padding=1, bias=bias),
+                Doubling(channels, channels // 2, bias=bias),
                 norm2d(normalization, channels // 2, in_norms),
                 nn.ReLU(inplace=True),
             ]
             channels //= 2
-        layers += [nn.ConvTranspose2d(width, image_channels, 4, stride=2, padding=1, bias=False), nn.Tanh()]
+        layers += [Doubling(width, image_channels, bias=False), nn.Tanh()]
         self.layers = Stack(*layers)
         prepare(self, initialization, spectral_norm)
 

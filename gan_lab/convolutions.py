@@ -1,0 +1,118 @@
+"""DCGAN's convolutions, computed in the way that is fastest on a CPU: as matrix products where those are.
+
+Each has the parameters of the layer of torch that it extends and computes the same, up to rounding. Weights and maps
+lie in memory with their channels last, as `trainer.channels_last` keeps them, so that most of what is reshaped here is
+a view. Everything can be differentiated twice. On other devices, and where it does not pay, torch's own layer runs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, linear, pad
+
+
+class FromPixel(nn.ConvTranspose2d):
+    """A transposed convolution of a single pixel: [B, C, 1, 1] to a map [B, K, h, w] of the kernel's size."""
+
+    def __init__(self, channels: int, outside: int, size: int | tuple[int, int], *, bias: bool = True) -> None:
+        super().__init__(channels, outside, size, bias=bias)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        channels, outside, height, width = self.weight.shape
+        made = x.flatten(1) @ _last(self.weight).reshape(channels, -1)
+        maps = made.view(-1, height, width, outside)
+        return _first(maps if self.bias is None else maps + self.bias)
+
+
+class ToPixel(nn.Conv2d):
+    """A convolution whose kernel covers the whole map: [B, C, h, w] to [B, K, 1, 1]."""
+
+    def __init__(self, channels: int, outside: int, size: int | tuple[int, int], *, bias: bool = True) -> None:
+        super().__init__(channels, outside, size, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(_last(x).flatten(1), _last(self.weight).flatten(1), self.bias)[:, :, None, None]
+
+
+class Halving(nn.Conv2d):
+    """A 4 x 4 convolution with stride 2 and padding 1: [B, C, 2h, 2w] to [B, K, h, w].
+
+    A grey picture is convolved as four channels at half its size: a single channel lies in both memory formats at once,
+    and torch would go on in the other one. Where the weights outweigh the map, its patches are multiplied by them.
+    """
+
+    def __init__(self, channels: int, outside: int, *, bias: bool = True) -> None:
+        super().__init__(channels, outside, 4, stride=2, padding=1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole = x.shape[2] % 2 == x.shape[3] % 2 == 0
+        if x.device.type == "cpu" and whole:
+            if self.in_channels == 1:
+                return conv2d(_first(_quarters(x)), _first(_quartered(self.weight)), self.bias)
+            if self.weight.numel() > x.numel():
+                return self._by_patches(x)
+        return super().forward(x)
+
+    def _by_patches(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2] // 2, x.shape[3] // 2
+        cells = _quarters(x)  # a patch of 4 x 4 pixels is one of 2 x 2 cells
+        parts = [cells[:, i : i + height, j : j + width] for i in (0, 1) for j in (0, 1)]
+        return _first(linear(torch.cat(parts, dim=3), _quartered(self.weight).flatten(1), self.bias))
+
+
+class Doubling(nn.ConvTranspose2d):
+    """A 4 x 4 transposed convolution with stride 2 and padding 1: [B, C, h, w] to [B, K, 2h, 2w].
+
+    Where the weights outweigh the map, or it makes grey pictures in single precision, every pixel is multiplied by the
+    kernels, and the 4 x 4 patches that come out are added where they overlap.
+    """
+
+    def __init__(self, channels: int, outside: int, *, bias: bool = True) -> None:
+        super().__init__(channels, outside, 4, stride=2, padding=1, bias=bias)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if x.device.type == "cpu" and (
+            self.weight.numel() > x.numel() or (self.out_channels == 1 and x.dtype == torch.float32)
+        ):
+            patches = _last(x) @ _last(self.weight).flatten(1)
+            patches = patches.unflatten(3, (4, 4, self.out_channels))  # [B, h, w, 4, 4, K]
+            maps = _overlapped(_overlapped(patches, 1), 2)
+            return _first(maps if self.bias is None else maps + self.bias)
+        return super().forward(x, output_size)
+
+
+def _last(x: Tensor) -> Tensor:
+    """[B, C, h, w] as [B, h, w, C]."""
+    return x.permute(0, 2, 3, 1)
+
+
+def _first(x: Tensor) -> Tensor:
+    """[B, h, w, C] as [B, C, h, w]."""
+    return x.permute(0, 3, 1, 2)
+
+
+def _quarters(x: Tensor) -> Tensor:
+    """A map [B, C, 2h, 2w] with a border of zeros, as cells of 2 x 2 pixels, [B, h + 1, w + 1, 4C]."""
+    batch, channels, height, width = x.shape
+    pixels = _last(pad(x, (1, 1, 1, 1))).reshape(batch, height // 2 + 1, 2, width // 2 + 1, 2, channels)
+    return pixels.transpose(2, 3).flatten(3)
+
+
+def _quartered(weight: Tensor) -> Tensor:
+    """Kernels [K, C, 4, 4] on such cells, [K, 2, 2, 4C]."""
+    outside, channels, _, _ = weight.shape
+    return _last(weight).reshape(outside, 2, 2, 2, 2, channels).transpose(2, 3).flatten(3)
+
+
+def _overlapped(patches: Tensor, dim: int) -> Tensor:
+    """Patches of four in steps of two, added where they overlap, less the first and the last: `dim` is doubled.
+
+    The four of each patch lie in dimension 3, which goes. Patch i covers the places 2i - 1 to 2i + 2.
+    """
+    zero, one, two, three = patches.unbind(3)
+    count = zero.shape[dim]
+    nothing = torch.zeros_like(zero.narrow(dim, 0, 1))
+    even = one + torch.cat([nothing, three.narrow(dim, 0, count - 1)], dim)
+    odd = two + torch.cat([zero.narrow(dim, 1, count - 1), nothing], dim)
+    return torch.stack([even, odd], dim + 1).flatten(dim, dim + 1)

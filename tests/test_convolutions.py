@@ -1,0 +1,61 @@
+"""Convolutions as matrix products: equal to torch's own layers, their gradients and second gradients included."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gan_lab.convolutions import Doubling, FromPixel, Halving, ToPixel
+
+# Ours, torch's with the same arguments, and an input. Every way that ours may be computed is among them.
+PAIRS = {
+    "from a pixel": (lambda: FromPixel(5, 6, (2, 3)), lambda: nn.ConvTranspose2d(5, 6, (2, 3)), (3, 5, 1, 1)),
+    "to a pixel": (lambda: ToPixel(5, 2, (2, 3)), lambda: nn.Conv2d(5, 2, (2, 3)), (3, 5, 2, 3)),
+    "grey": (lambda: Halving(1, 6), lambda: nn.Conv2d(1, 6, 4, 2, 1), (3, 1, 6, 8)),
+    "grey, odd": (lambda: Halving(1, 6), lambda: nn.Conv2d(1, 6, 4, 2, 1), (2, 1, 7, 8)),
+    "heavy": (lambda: Halving(7, 9), lambda: nn.Conv2d(7, 9, 4, 2, 1), (2, 7, 4, 6)),
+    "light": (lambda: Halving(2, 2), lambda: nn.Conv2d(2, 2, 4, 2, 1), (2, 2, 8, 8)),
+    "heavy, doubling": (lambda: Doubling(7, 5), lambda: nn.ConvTranspose2d(7, 5, 4, 2, 1), (2, 7, 2, 3)),
+    "one row": (lambda: Doubling(3, 2), lambda: nn.ConvTranspose2d(3, 2, 4, 2, 1), (2, 3, 1, 1)),
+    "light, doubling": (lambda: Doubling(2, 2), lambda: nn.ConvTranspose2d(2, 2, 4, 2, 1), (4, 2, 6, 6)),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_it_computes_what_torch_does(name: str, channels_last: bool) -> None:
+    make, make_torchs, shape = PAIRS[name]
+    torch.manual_seed(0)
+    ours, theirs = make().double(), make_torchs().double()
+    theirs.load_state_dict(ours.state_dict())  # the same names and shapes
+    x = torch.randn(shape, dtype=torch.float64)
+    if channels_last:
+        ours, x = ours.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
+    for mine, wanted in zip(_derivatives(ours, x), _derivatives(theirs, x), strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=1e-12, atol=1e-12)
+
+
+def _derivatives(layer: nn.Module, x: Tensor) -> list[Tensor]:
+    """The output, the gradients of its squares, and those of the squared norm of the input's gradient, as R1 has it."""
+    x = x.clone().requires_grad_()
+    made = layer(x)
+    parameters = list(layer.parameters())
+    gradients = torch.autograd.grad(made.pow(2).sum(), [x, *parameters], create_graph=True)
+    return [made, *gradients, *torch.autograd.grad(gradients[0].pow(2).sum(), [x, *parameters])]
+
+
+def test_grey_pictures_in_single_precision_are_doubled_alike() -> None:
+    torch.manual_seed(0)
+    ours, theirs = Doubling(4, 1, bias=False), nn.ConvTranspose2d(4, 1, 4, 2, 1, bias=False)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(3, 4, 8, 8)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", [lambda: Halving(1, 4), lambda: Halving(16, 32), lambda: Doubling(32, 16)])
+def test_maps_keep_their_channels_last(layer: object) -> None:
+    """Or every layer behind it would have to turn them."""
+    net: nn.Module = layer().to(memory_format=torch.channels_last)  # type: ignore[operator]
+    x = torch.randn(2, net.in_channels, 4, 4).contiguous(memory_format=torch.channels_last)  # type: ignore[arg-type]
+    assert net(x).is_contiguous(memory_format=torch.channels_last)
