@@ -34,6 +34,7 @@ class Trainer:
     precision: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = True  # memory format of images and convolutions
     compile: bool = False  # torch.compile; phases with gradient penalties stay eager
+    compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = "default"  # what torch.compile tries
     threads: Positive | None = None  # of the CPU; null: the machine's cores. Tiny networks are fastest with 1
     deterministic: bool = False  # deterministic algorithms: on CUDA, resuming is bit for bit only with it
     ema: Share = 0.0  # decay per step of the average used for samples and scores; 0 is none
@@ -41,6 +42,7 @@ class Trainer:
     lazy_correction: bool = False  # slower Adam for lazy regularizers' extra steps (Karras et al. 2020, appendix B)
     checkpoint_every: NonNegative = 20_000
     keep_checkpoints: Positive = 2
+    profile: bool = False  # print where the time of steps 11 to 30 went, phase by phase
     rollbacks: NonNegative = 2  # times that a game without a finite gradient goes back, with half the learning rates
 
 
@@ -89,8 +91,8 @@ RECIPES = ("experiment", "search")  # groups of the whole config: what to train,
 # What a config's hash leaves out: where a run lies, how it is watched, on what it runs, and how long.
 # A search only chooses values that each of its jobs then says itself.
 UNHASHED = ("run_dir", "sweep_dir", "sweep_name", "resume", "tracking", "hydra", "search")
-UNHASHED_TRAINER = ("device", "images", "rollbacks")
-ADDED = {"evaluation": {"validation": 0}}  # at these values newer settings are left out, too: older runs know none
+UNHASHED_TRAINER = ("device", "images", "rollbacks", "profile")
+ADDED = {"evaluation": {"validation": 0}, "trainer": {"compile_mode": "default"}}  # at these values newer settings are left out, too: older runs know none
 
 
 def config_hash(config: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ from gan_lab.core.loop import Game, train
 from gan_lab.core.runtime import inference
 from gan_lab.health import Health, Warned
 from gan_lab.metrics.evaluator import Scores
+from gan_lab.profiling import Profile
 from gan_lab.scoring import Scoring
 from gan_lab.signals import SAVE, Interrupted, Signals
 from gan_lab.tracking import Tracker, pictures
@@ -170,6 +171,8 @@ class Life:
         self.log = Log(tracking.log_every, self._record, also=periods)
         self.log.restart(self.game.images)
         self.game.add(self.log)
+        if self.trainer.profile:
+            self.game.add(Profile(self.console.say))
         actions = (self._look, self._select, self._save)
         for period, action in zip(periods, actions, strict=True):
             self.game.add(Do(period, action))

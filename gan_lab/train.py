@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 import platform
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,7 @@ from gan_lab.core.forward_pass import key
 from gan_lab.core.hooks import EMA
 from gan_lab.core.loop import Game
 from gan_lab.core.runtime import Runtime, choose_device
-from gan_lab.datasets.store import Store
+from gan_lab.datasets.store import Store, cache_folder
 from gan_lab.datasets.validation import Validation
 from gan_lab.feature_extractors.choice import NotAtHand
 from gan_lab.metrics.evaluator import Evaluator
@@ -127,11 +128,13 @@ def assemble(config: DictConfig) -> Assembly:
     """Build everything that a config names. Raises ValueError for what does not exist or does not fit together."""
     check_parts(config)
     trainer, evaluation, tracking = sections(config)
+    if trainer.compile:  # what one job of a sweep has compiled, the others find
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
     runtime = Runtime(
         choose_device(trainer.device),
         trainer.precision,
         channels_last=trainer.channels_last,
-        compile=trainer.compile,
+        compile=trainer.compile_mode if trainer.compile else None,
         deterministic=trainer.deterministic,
         threads=trainer.threads,
     )
@@ -159,7 +162,7 @@ def assemble(config: DictConfig) -> Assembly:
         task,
         phases,
         optimizers,
-        data,
+        data.on(runtime.device),
         runtime=runtime,
         batch_size=trainer.batch_size,
         micro_batches=trainer.micro_batches,

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 
 
+VARIANTS = 32  # of one network that torch.compile may make
+
+
 def choose_device(name: str = "auto") -> torch.device:
     """`auto` takes cuda, then mps, then cpu. Raises ValueError for a device that is not here, with what is."""
     here = ["cpu", "meta"]
@@ -42,7 +45,7 @@ class Runtime:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = False
-    compile: bool = False
+    compile: str | None = None  # torch.compile's mode; None compiles nothing
     deterministic: bool = False
     threads: int | None = None  # of the CPU; None is the process's own number
     rank: int = 0
@@ -82,8 +85,17 @@ class Runtime:
         return net.to(memory_format=torch.channels_last) if self.channels_last else net
 
     def compiled(self, nets: nn.ModuleDict) -> dict[str, Callable[..., Any]]:
-        """Compiled twins that share the parameters of `nets`; empty where nothing is compiled."""
-        return {name: torch.compile(net) for name, net in nets.items()} if self.compile else {}
+        """Compiled twins that share the parameters of `nets`; empty where nothing is compiled.
+
+        What earlier runs of this process compiled is forgotten: torch stops compiling a function after eight variants,
+        silently, and another run's networks would count.
+        """
+        if self.compile is None:
+            return {}
+        torch.compiler.reset()
+        # One run has several of its own: real and fake samples, training and scoring, with and without gradients.
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, VARIANTS)
+        return {name: torch.compile(net, mode=self.compile) for name, net in nets.items()}
 
     def sync_parameters(self, tensors: Iterable[Tensor]) -> None:
         """Give every rank rank 0's values."""
@@ -126,6 +138,17 @@ def inference(nets: nn.ModuleDict, batch_norm: str) -> Iterator[nn.ModuleDict]:
 def has_batch_statistics(net: nn.Module) -> bool:
     """Whether what a row gets depends on the other rows, so that micro-batches or ranks change the result."""
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules())
+
+
+def judges_rows(net: nn.Module) -> bool:
+    """Whether a batch may be cut or joined without a change to what each row gets, nor to the network.
+
+    A network says that its own code mixes no rows with an attribute `rowwise = True`; its layers must not either: no
+    batch statistics, no singular vectors that each pass moves, no dropout, whose draws depend on the batch.
+    """
+    buffers = next(net.buffers(), None)
+    random = any(isinstance(module, nn.modules.dropout._DropoutNd) for module in net.modules())
+    return bool(getattr(net, "rowwise", False)) and buffers is None and not random
 
 
 def warn_about_batch_statistics(nets: nn.ModuleDict, micro_batches: int) -> None:

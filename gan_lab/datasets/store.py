@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 MEMORY_SHARE = 0.25  # of the machine's memory: a larger store is mapped from the disk instead of read
+DEVICE_SHARE = 0.25  # of a GPU's free memory: a smaller store is copied there once
 PATIENCE = 5.0  # seconds of waiting for another process before that is said
 Rows = Iterator[Mapping[str, np.ndarray]]  # chunks of columns: {"sample": uint8 [n, H, W, C], "label": int64 [n]}
 
@@ -52,9 +53,26 @@ class Store:
     def __contains__(self, name: object) -> bool:
         return name in self.columns
 
+    def on(self, device: torch.device) -> Store:
+        """The same data in a GPU's memory, where they take no more than a share of what is free there; else itself."""
+        if device.type != "cuda":
+            return self
+        size = sum(column.numel() * column.element_size() for column in self.columns.values())
+        free, _ = torch.cuda.mem_get_info(device)
+        if size > DEVICE_SHARE * free:
+            return self
+        return Store({name: column.to(device) for name, column in self.columns.items()}, self.skipped)
+
     def fetch(self, name: str, indices: Tensor, device: torch.device | str = "cpu") -> Tensor:
-        """Rows of a column on a device; images as float [B, C, H, W] in [-1, 1], channels last in memory."""
-        rows = self.columns[name].index_select(0, indices).to(device, non_blocking=True)
+        """Rows of a column on a device; images as float [B, C, H, W] in [-1, 1], channels last in memory.
+
+        A GPU copies them while the host goes on, which takes memory that the system may not move.
+        """
+        column, device = self.columns[name], torch.device(device)
+        rows = column.index_select(0, indices.to(column.device, non_blocking=True))
+        if rows.device.type == "cpu" and device.type == "cuda":
+            rows = rows.pin_memory()
+        rows = rows.to(device, non_blocking=True)
         return scale(rows) if rows.dtype == torch.uint8 else rows
 
 

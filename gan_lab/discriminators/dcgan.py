@@ -28,6 +28,8 @@ class DCGANDiscriminator(nn.Module):
     128 px. Its features are the last map's mean over the picture.
     """
 
+    rowwise = True
+
     def __init__(
         self,
         image_size: ImageSize,

@@ -17,6 +17,8 @@ from gan_lab.registry import Positive, discriminators
 class MLPDiscriminator(nn.Module):
     """`depth` hidden layers of `width` leaky rectified units; logits [B] (Goodfellow et al. 2014, arXiv 1406.2661)."""
 
+    rowwise = True
+
     def __init__(
         self,
         sample_shape: tuple[int, ...],

@@ -28,6 +28,8 @@ class PatchGANDiscriminator(nn.Module):
     logit sees 70 x 70 px. 2,765,633 parameters for 3 channels. No normalization in the first and last layer.
     """
 
+    rowwise = True
+
     def __init__(
         self,
         image_size: ImageSize,

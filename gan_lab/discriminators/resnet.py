@@ -34,6 +34,8 @@ class ResNetDiscriminator(nn.Module):
     times. ReLU, sum over the picture, linear layer. 1,053,825 parameters at 32 px, 3 channels; any size from 16 px.
     """
 
+    rowwise = True
+
     def __init__(
         self,
         image_size: ImageSize,

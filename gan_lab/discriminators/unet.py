@@ -32,6 +32,8 @@ class UNetDiscriminator(nn.Module):
     halving up to 16 times. 28 px and 32 to 128 px. Class embeddings as in the paper: one for each of the two.
     """
 
+    rowwise = True
+
     def __init__(
         self,
         image_size: ImageSize,

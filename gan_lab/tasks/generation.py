@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gan_lab.core.forward_pass import ForwardPass, key
+from gan_lab.core.runtime import judges_rows
 from gan_lab.core.types import (
     AdversarialLoss,
     AdversarialTerm,
@@ -37,12 +38,12 @@ class GenerationPass(ForwardPass):
 
     @cached_property
     def real_label(self) -> Tensor | None:
-        return self.data("label") if self.task.num_classes else None
+        return self.data("label") if self.task.conditional else None
 
     @cached_property
     def fake_label(self) -> Tensor | None:
         """Classes [B], uniform."""
-        if not self.task.num_classes:
+        if not self.task.num_classes or not self.task.conditional:
             return None
         return (self.draw("label", kind="uniform") * self.task.num_classes).long()
 
@@ -57,11 +58,32 @@ class GenerationPass(ForwardPass):
 
     @cached_property
     def real_output(self) -> DiscriminatorOutput:
-        return self.judge(self.real, self.real_label, "real")
+        return self._both[0] if self._together else self.judge(self.real, self.real_label, "real")
 
     @cached_property
     def fake_output(self) -> DiscriminatorOutput:
-        return self.judge(self.fake, self.fake_label, "fake")
+        return self._both[1] if self._together else self.judge(self.fake, self.fake_label, "fake")
+
+    @property
+    def _together(self) -> bool:
+        """Whether D's main phase shows it real and fake samples at once: where it looks at each row by itself."""
+        phase = self.phase
+        return (
+            phase.player == "discriminator"
+            and "adversarial" in phase.terms
+            and not phase.probes
+            and self.task.judges_rows
+        )
+
+    @cached_property
+    def _both(self) -> list[DiscriminatorOutput]:
+        """The outputs for real and fake samples, from one pass."""
+        augment = self.task.augment
+        samples = torch.cat([augment(self, self.real, "real"), augment(self, self.fake, "fake")])
+        labels = [label for label in (self.real_label, self.fake_label) if label is not None]
+        output = self._output(samples, torch.cat(labels) if labels else None)
+        count = len(self)
+        return [_rows(output, slice(0, count)), _rows(output, slice(count, None))]
 
     @property
     def real_logits(self) -> Tensor:
@@ -73,7 +95,10 @@ class GenerationPass(ForwardPass):
 
     def judge(self, sample: Tensor, label: Tensor | None, stream: str) -> DiscriminatorOutput:
         """The discriminator on augmented samples, with logits in at least single precision."""
-        output = self.net("discriminator")(self.task.augment(self, sample, stream), label)
+        return self._output(self.task.augment(self, sample, stream), label)
+
+    def _output(self, seen: Tensor, label: Tensor | None) -> DiscriminatorOutput:
+        output = self.net("discriminator")(seen, label)
         output = output if isinstance(output, DiscriminatorOutput) else DiscriminatorOutput(output)
         low = output.logits.dtype in (torch.bfloat16, torch.float16)
         return output._replace(logits=output.logits.float()) if low else output
@@ -90,6 +115,14 @@ class GenerationPass(ForwardPass):
         if classes is not None and label is not None:
             seen["class_accuracy"] = classes.detach().argmax(1).eq(label)
         return seen
+
+
+def _rows(output: DiscriminatorOutput, rows: slice) -> DiscriminatorOutput:
+    """What a discriminator said of some of the samples."""
+    classes = output.class_logits
+    return DiscriminatorOutput(
+        output.logits[rows], None if classes is None else classes[rows], [feature[rows] for feature in output.features]
+    )
 
 
 class Classification:
@@ -152,6 +185,11 @@ class Generation:
         self.classification_weight = classification_weight
         self.boundary: float | None = 0.0  # the logit at which D holds a sample as likely real as fake
         self.offers = self._check_shapes()
+        # Whether some network looks at labels. One that does not say so may.
+        self.conditional = bool(num_classes) and any(
+            getattr(net, "conditioning", None) != "none" for net in self.nets.values()
+        )
+        self.judges_rows = judges_rows(discriminator)
         freeze_first_layers(discriminator, freeze_discriminator)
 
     def _check_shapes(self) -> set[str]:

@@ -1,0 +1,166 @@
+"""`trainer.profile=true`: where the time of a step goes, phase by phase, from some steps of the run itself."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from gan_lab.core.hooks import Hook
+from gan_lab.core.loop import Game
+from gan_lab.core.types import Phase
+
+WARM_UP, STEPS = 10, 20  # steps that are left alone, and then looked at
+SHOWN = 6  # operators of a phase
+HOOKS = "hooks"
+PARTS = ("forward", "backward", "update")
+
+
+@dataclass
+class Spent:
+    """What one phase cost in the steps that were looked at: seconds by part, and by operator."""
+
+    seconds: float = 0.0
+    flops: int = 0  # of one step
+    parts: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    operators: dict[str, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0.0, 0]))
+
+
+class Profile(Hook):
+    """Looks at steps 11 to 30 with torch's profiler, and hands out its tables; the run goes on as if nothing were.
+
+    The profiler itself costs time, so a step is slower while it is looked at. Parts are told apart by what torch calls
+    its events: what runs inside autograd's engine is backward, what runs inside an optimizer is its update, and the
+    rest of an operator's time is forward. What is left of a phase's time is Python's, and the profiler's. The step
+    behind them is run once more slowly, to count what matrix products and convolutions compute.
+    """
+
+    def __init__(self, say: Callable[[str], object]) -> None:
+        self.say = say
+        self._steps, self._looking = 0, False
+        self._profiler: Any = None
+        self._counter: Any = None
+        self._flops: dict[str, int] = defaultdict(int)
+        self._spans: list[tuple[str, float, float]] = []  # phase, and its begin and end on the profiler's clock
+        self._clock = 0.0
+
+    def before_step(self, game: Game) -> None:
+        if self._steps == WARM_UP:
+            activities = [torch.profiler.ProfilerActivity.CPU]
+            if game.runtime.device.type == "cuda":
+                activities.append(torch.profiler.ProfilerActivity.CUDA)
+            os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would complain of every machine without a GPU
+            self._profiler = torch.profiler.profile(activities=activities, record_shapes=True)
+            self._profiler.start()
+            self._looking = True
+        elif self._steps == WARM_UP + STEPS and not game.compiled:  # the counter and compiled code do not mix
+            self._counter = FlopCounterMode(display=False)
+            self._counter.__enter__()
+        self._clock = time.perf_counter()
+
+    def after_play(self, game: Game, phase: Phase, values: Mapping[str, Sequence[Tensor]]) -> None:
+        self._mark(game, phase.name)
+        if self._counter is not None:
+            self._flops[phase.name] = self._counter.get_total_flops() - sum(self._flops.values())
+
+    def after_step(self, game: Game) -> None:
+        self._mark(game, HOOKS)
+        self._steps += 1
+        if self._steps == WARM_UP + STEPS:
+            self._profiler.stop()
+            self._looking = False
+        elif self._steps == WARM_UP + STEPS + 1:
+            if self._counter is not None:
+                self._counter.__exit__(None, None, None)
+            for line in table(self._spent(game), STEPS, game.batch_size):
+                self.say(line)
+            self._profiler = self._counter = None
+
+    def _mark(self, game: Game, name: str) -> None:
+        if not self._looking:
+            return
+        if game.runtime.device.type == "cuda":  # while it is looked at, and only then, the host waits
+            torch.cuda.synchronize(game.runtime.device)
+        # An event of the profiler's own says what time it is on its clock.
+        with torch.profiler.record_function(f"gan_lab/{len(self._spans)}"):
+            now = time.perf_counter()
+        self._spans.append((name, now - self._clock, now))
+        self._clock = now
+
+    def _spent(self, game: Game) -> dict[str, Spent]:
+        """By phase. An event belongs to the first mark that ends behind its begin."""
+        events = sorted(self._profiler.events(), key=lambda event: event.time_range.start)
+        found: dict[str, Spent] = defaultdict(Spent)
+        for name, seconds, _ in self._spans:
+            found[name].seconds += seconds
+            found[name].flops = self._flops.get(name, 0)
+        on_device = game.runtime.device.type == "cuda"
+        index = 0
+        for event in events:
+            if event.name == f"gan_lab/{index}":
+                index += 1
+            elif index < len(self._spans) and not event.name.startswith("gan_lab/"):
+                _add(found[self._spans[index][0]], event, on_device)
+        return found
+
+
+def _add(spent: Spent, event: Any, on_device: bool) -> None:
+    if event.device_type != torch.autograd.DeviceType.CPU:
+        return  # kernels: each is counted with the operator that launched it
+    seconds = (event.self_device_time_total if on_device else event.self_cpu_time_total) / 1e6
+    spent.parts[_part(event)] += seconds
+    if event.name.startswith("aten::"):
+        totals = spent.operators[_called(event)]
+        totals[0] += seconds
+        totals[1] += 1
+
+
+def _part(event: Any) -> str:
+    while event is not None:
+        if event.name.startswith("autograd::engine"):
+            return "backward"
+        if event.name.startswith("Optimizer."):
+            return "update"
+        event = event.cpu_parent
+    return "forward"
+
+
+def _called(event: Any) -> str:
+    """The operator, with the shapes of what it works on where that is a convolution or a matrix product."""
+    name: str = event.name.removeprefix("aten::")
+    heavy = any(word in name for word in ("conv", "mm", "linear"))
+    shapes = [shape for shape in event.input_shapes or () if len(shape) > 1][:2] if heavy else []
+    return " ".join([name, *("x".join(map(str, shape)) for shape in shapes)])
+
+
+def table(spent: Mapping[str, Spent], steps: int, batch_size: int) -> Iterable[str]:
+    """Lines: a phase's milliseconds a step, the share of each part, and its most expensive operators."""
+    whole = sum(phase.seconds for phase in spent.values())
+    rate = steps * batch_size / whole
+    yield f"profile of {steps} steps: {whole / steps * 1e3:.2f} ms a step while looked at, {rate:,.0f} images/s"
+    heads = "".join(f"{head:>10}" for head in (*PARTS, "other", "GFLOP/s"))
+    yield f"  {'phase':26}{'ms/step':>9}{'share':>8}   {heads}"
+    for name, phase in spent.items():
+        line = f"  {name:26}{phase.seconds / steps * 1e3:>9.2f}{phase.seconds / whole:>8.1%}   "
+        if name == HOOKS:
+            yield line
+            continue
+        parts = [phase.parts.get(part, 0.0) / phase.seconds for part in PARTS]
+        shares = "".join(f"{share:>10.1%}" for share in (*parts, max(1 - sum(parts), 0.0)))
+        # Of a lazy phase, the counted step may be one in which it rests.
+        counted = f"{phase.flops * steps / phase.seconds / 1e9:>10,.0f}" if phase.flops else ""
+        yield line + shares + counted
+    for name, phase in spent.items():
+        operators = sorted(phase.operators.items(), key=lambda item: -item[1][0])[:SHOWN]
+        if not operators:
+            continue
+        yield f"  {name + ':':62}{'calls':>6}{'ms/step':>9}"
+        for called, (seconds, calls) in operators:
+            yield f"    {called:60}{calls / steps:>6.3g}{seconds / steps * 1e3:>9.2f}"

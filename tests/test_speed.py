@@ -1,0 +1,259 @@
+"""What was made fast computes what it did before, and the host waits for nobody between two log points."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gan_lab.core.hooks import Log
+from gan_lab.core.loop import Game, play, step
+from gan_lab.core.runtime import Runtime, judges_rows
+from gan_lab.datasets.store import Store
+from gan_lab.datasets.validation import Validation
+from gan_lab.profiling import HOOKS, STEPS, WARM_UP, Profile
+from gan_lab.train import assemble, build_task
+from tests.helpers import compose
+from tests.toy_data import ToyPictures
+
+PICTURES = (
+    "experiment=none",
+    "dataset=toy_pictures",
+    "trainer.batch_size=4",
+    "trainer.device=cpu",
+    "evaluation.metrics=[]",
+)
+POINTS = ("experiment=none", "dataset=mixture", "generator=mlp", "discriminator=mlp", "trainer.device=cpu")
+SMALL = ("generator.width=8", "discriminator.width=8")
+
+
+def game_of(*overrides: str) -> Game:
+    return assemble(compose(*overrides)).game
+
+
+# -- real and fake samples in one pass ---------------------------------------------------------------------------------
+
+ROWWISE = {
+    "points": (*POINTS, "trainer.batch_size=16"),
+    "dcgan": (*PICTURES, *SMALL, "discriminator.normalization=none"),
+    "layer norm, projection": (
+        *PICTURES, *SMALL, "discriminator.normalization=layer", "discriminator.conditioning=projection",
+        "generator.conditioning=concat", "augment=diffaugment",
+    ),
+    "auxiliary": (
+        *PICTURES, "discriminator=mlp", "discriminator.conditioning=auxiliary", "generator.conditioning=concat",
+    ),
+    "patchgan": (*PICTURES, *SMALL, "discriminator=patchgan", "discriminator.normalization=instance"),
+    "unet": (*PICTURES, *SMALL, "discriminator=unet", "discriminator.spectral_norm=false"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ROWWISE)
+def test_one_pass_over_real_and_fake_samples_gives_the_gradients_of_two(name: str) -> None:
+    together, apart = game_of(*ROWWISE[name]), game_of(*ROWWISE[name])
+    assert together.task.judges_rows  # type: ignore[attr-defined]
+    apart.task.judges_rows = False  # type: ignore[attr-defined]
+    for game in (together, apart):
+        game.active_phases()
+        recorded = play(game, game.phases[0])
+        assert {"real_logits", "fake_logits"} <= recorded.keys()
+    pairs = zip(together.parameters["discriminator"], apart.parameters["discriminator"], strict=True)
+    for mine, theirs in pairs:
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "override", ["discriminator.normalization=batch", "discriminator.spectral_norm=true", "discriminator=resnet"]
+)
+def test_a_discriminator_that_a_pass_changes_gets_two(override: str) -> None:
+    """Batch statistics and power iterations would see another batch."""
+    assert not game_of(*PICTURES, override).task.judges_rows  # type: ignore[attr-defined]
+
+
+def test_a_network_that_does_not_say_so_mixes_rows() -> None:
+    net = torch.nn.Linear(2, 1)
+    assert not judges_rows(net)
+    net.rowwise = True  # type: ignore[assignment]
+    assert judges_rows(net)
+    assert not judges_rows(torch.nn.Sequential(net, torch.nn.Dropout()))
+
+
+# -- labels that nobody looks at ---------------------------------------------------------------------------------------
+
+
+def test_labels_are_drawn_for_networks_that_listen_only() -> None:
+    unconditional = build_task(compose(*PICTURES), (1, 32, 32), 2, 0)
+    conditional = build_task(compose(*PICTURES, "generator.conditioning=concat"), (1, 32, 32), 2, 0)
+    assert (unconditional.conditional, conditional.conditional) == (False, True)
+    del conditional.nets["discriminator"].conditioning
+    del conditional.nets["generator"].conditioning  # a stranger's network, which may listen
+    again = type(conditional)(
+        lambda: conditional.nets["generator"], lambda: conditional.nets["discriminator"],
+        conditional.augment, (1, 32, 32), 2,
+    )  # fmt: skip
+    assert again.conditional
+
+
+# -- waiting -----------------------------------------------------------------------------------------------------------
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often the host asks for a tensor's value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "_local_scalar_dense" in str(func) or "nonzero" in str(func):
+            self.count[str(func)] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (*PICTURES, *SMALL, "regularizer=[r1]", "regularizer.r1.every=2", "trainer.ema=0.9", "augment=diffaugment"),
+        (*PICTURES, *SMALL, "discriminator=resnet", "trainer.precision=bf16", "task.n_critic=2"),
+        (*POINTS, "trainer.reuse_fakes=true", "schedule/learning_rate=cosine"),
+    ],
+)
+def test_the_host_reads_no_value_between_two_log_points(
+    overrides: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assembly = assemble(compose(*overrides))
+    game = assembly.game
+    records: list[dict[str, Any]] = []
+    game.add(Log(6 * game.batch_size * max(phase.repeat for phase in game.phases), records.append))
+    lists: list[int] = []
+    tolist = Tensor.tolist
+
+    def counted(values: Tensor) -> Any:
+        lists.append(game.step)
+        return tolist(values)
+
+    monkeypatch.setattr(Tensor, "tolist", counted)
+    with Reads() as reads:
+        for _ in range(12):
+            step(game)
+    assert not reads.count
+    assert len(records) == len(lists) == 2, "one read for each record"
+
+
+# -- where the time goes -----------------------------------------------------------------------------------------------
+
+
+def test_the_profile_names_every_phase_and_changes_nothing() -> None:
+    words = (*POINTS, "regularizer=[r1]", "regularizer.r1.every=4", "trainer.batch_size=8")
+    plain, watched = game_of(*words), game_of(*words)
+    lines: list[str] = []
+    watched.add(Profile(lines.append))
+    for game in (plain, watched):
+        for _ in range(WARM_UP + STEPS + 3):
+            step(game)
+    for mine, theirs in zip(watched.nets.parameters(), plain.nets.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    text = "\n".join(lines)
+    assert all(f"\n  {name} " in text for name in ("discriminator", "generator", "discriminator_r1", HOOKS)), text
+    assert "linear 8x" in text or "addmm 8x" in text or "addmm 128 8x" in text, text
+    row = next(line for line in lines if line.startswith("  discriminator ")).split()
+    milliseconds, share, *parts, rate = row[1:]
+    assert float(milliseconds) > 0
+    assert 0 < float(share.rstrip("%")) < 100
+    assert sum(float(part.rstrip("%")) for part in parts) == pytest.approx(100, abs=0.3)
+    assert float(rate.replace(",", "")) > 0
+
+
+# -- compiled ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_game_compiles_anew_and_may_have_many_variants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch goes back to eager code silently after eight variants of one function, those of earlier runs included."""
+    compiled: list[torch.Tensor] = []
+
+    def backend(module: Any, inputs: Any) -> Any:
+        compiled.append(module)
+        return module.forward
+
+    original = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda net, mode: original(net, backend=backend))
+    for width in range(8, 20):
+        nets = torch.nn.ModuleDict(
+            {"net": build_task(compose(*POINTS, f"generator.width={width}"), (2,), None, 0).nets.generator}
+        )
+        Runtime(compile="default").compiled(nets)["net"](torch.zeros(2, 16))
+    assert len(compiled) == 12
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_a_compiled_run_trains_alike(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv("GAN_LAB_CACHE", str(tmp_path))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    words = (
+        *POINTS,
+        "trainer.batch_size=8",
+        "generator.width=8",
+        "discriminator.width=8",
+        "generator.depth=1",
+        "discriminator.depth=1",
+    )
+    optimizers = [f"optimizer/{player}=sgd" for player in ("generator", "discriminator")]
+    games = game_of(*words, *optimizers, "trainer.compile=true"), game_of(*words, *optimizers)
+    for game in games:
+        for _ in range(2):
+            step(game)
+    for mine, theirs in zip(*(game.nets.parameters() for game in games), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+    assert any((tmp_path / "compiled").iterdir()), "what other jobs of a sweep find"
+
+
+# -- data --------------------------------------------------------------------------------------------------------------
+
+
+def test_data_stay_where_they_are_without_a_gpu() -> None:
+    store = ToyPictures().load()
+    assert store.on(torch.device("cpu")) is store
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_data_that_fit_lie_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, device = ToyPictures().load(), torch.device("cuda")
+    rows = torch.tensor([3, 1])
+    wanted = store.fetch("sample", rows)
+    on_device = store.on(device)
+    assert on_device.columns["sample"].is_cuda
+    assert torch.equal(on_device.fetch("sample", rows, device).cpu(), wanted)
+    monkeypatch.setattr("gan_lab.datasets.store.DEVICE_SHARE", 0.0)
+    assert store.on(device) is store
+    assert torch.equal(store.fetch("sample", rows, device).cpu(), wanted)
+
+
+def test_validation_pictures_come_from_the_training_data_and_are_not_trained_on() -> None:
+    whole = Numbered(40)
+    held = Validation(whole, 10)
+    train, test = (held.load(split).columns["sample"].flatten().tolist() for split in ("train", "test"))
+    assert (len(train), len(test)) == (30, 10)
+    assert sorted(train + test) == list(range(40))
+    assert Validation(copy.copy(whole), 10).load("test").columns["sample"].flatten().tolist() == test, (
+        "alike in every run"
+    )
+    assert held.num_classes == 3
+    with pytest.raises(ValueError, match=r"evaluation.validation=40 of 40 pictures leaves none"):
+        Validation(whole, 40).load()
+
+
+class Numbered:
+    num_classes = 3
+
+    def __init__(self, num: int) -> None:
+        self.num = num
+
+    def load(self, split: str = "train") -> Store:
+        assert split == "train", "its test pictures stay unseen"
+        return Store({"sample": torch.arange(self.num, dtype=torch.uint8).view(-1, 1, 1, 1)})
