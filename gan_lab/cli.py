@@ -99,14 +99,13 @@ def train(argv: Sequence[str]) -> int:
 def list_parts(argv: Sequence[str]) -> int:
     """Print the names of one kind, one a line, or of every kind under its heading."""
     from gan_lab import config
-    from gan_lab.registry import KINDS, load, unknown
+    from gan_lab.registry import KINDS, unknown
 
     recipes = {"experiments": "experiment", "searches": "search"}
     groups = {kind: next(iter(registry.groups), kind) for kind, registry in KINDS.items()} | recipes
     parser = _Parser(prog="gan-lab list", description="What there is to choose from: registered parts and presets.")
     parser.add_argument("kind", nargs="?", metavar="KIND", help=", ".join(groups))
     kind = parser.parse_args(argv).kind
-    load()
     if kind is None:
         for name, group in groups.items():
             print(name, *(f"  {option}" for option in config.options(group)), sep="\n")

@@ -92,7 +92,10 @@ RECIPES = ("experiment", "search")  # groups of the whole config: what to train,
 # A search only chooses values that each of its jobs then says itself.
 UNHASHED = ("run_dir", "sweep_dir", "sweep_name", "resume", "tracking", "hydra", "search")
 UNHASHED_TRAINER = ("device", "images", "rollbacks", "profile")
-ADDED = {"evaluation": {"validation": 0}, "trainer": {"compile_mode": "default"}}  # at these values newer settings are left out, too: older runs know none
+ADDED = {
+    "evaluation": {"validation": 0},
+    "trainer": {"compile_mode": "default"},
+}  # at these values newer settings are left out, too: older runs know none
 
 
 def config_hash(config: dict[str, Any]) -> str:
@@ -187,7 +190,8 @@ def unhashed(key: str) -> bool:
 
 def options(group: str, folders: Iterable[Path] = ()) -> list[str]:
     """Every name that a group takes: registered parts, experiments, and the presets of these folders and ours."""
-    registry.load()
+    if group not in RECIPES:  # recipes are files: to list them imports no torch
+        registry.load()
     names = set(GROUPS[group].classes) if group in GROUPS else set(KINDS[group].classes) if group in KINDS else {"none"}
     if group == "experiment":
         names |= {path.stem for path in EXPERIMENTS.glob("*.yaml")}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.adam import adam as update
 
 from gan_lab.registry import Rate, Share, Weight, optimizers
 
@@ -14,6 +17,53 @@ FUSED = ("cpu", "cuda", "mps")  # devices on which one kernel updates all parame
 
 def _fused(parameters: Sequence[nn.Parameter]) -> bool | None:
     return True if parameters and parameters[0].device.type in FUSED else None
+
+
+class Adam(torch.optim.Adam):
+    """torch's own Adam, fused, without what its `step` works out anew each time: for tiny networks, half of its cost.
+
+    State and results are the same. A gradient that is missing, or the first step, goes the usual way.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        groups = self._groups() if closure is None and self.defaults["fused"] else None
+        if groups is None:
+            return super().step(closure)
+        for group, parameters, gradients, (first, second, steps) in groups:
+            update(
+                parameters, gradients, first, second, [], steps, fused=True,
+                found_inf=getattr(self, "found_inf", None), amsgrad=False,
+                beta1=group["betas"][0], beta2=group["betas"][1], lr=group["lr"], eps=group["eps"],
+                weight_decay=group["weight_decay"], maximize=False,
+                decoupled_weight_decay=group["decoupled_weight_decay"],
+            )  # fmt: skip
+        return None
+
+    def _groups(self) -> list[Any] | None:
+        found = []
+        for i, group in enumerate(self.param_groups):
+            parameters = group["params"]
+            gradients = [parameter.grad for parameter in parameters]
+            if any(gradient is None for gradient in gradients):
+                return None
+            if i == len(self._moments):
+                states = [self.state[parameter] for parameter in parameters]
+                if not all(states):
+                    return None
+                names = ("exp_avg", "exp_avg_sq", "step")
+                self._moments.append(tuple([state[name] for state in states] for name in names))
+            found.append((group, parameters, gradients, self._moments[i]))
+        return found
+
+    @functools.cached_property
+    def _moments(self) -> list[tuple[list[Tensor], ...]]:
+        """Both moments and the steps of each group's parameters, gathered once."""
+        return []
+
+    def load_state_dict(self, state: Any) -> None:
+        super().load_state_dict(state)
+        self._moments.clear()
 
 
 @optimizers.register("adam")
@@ -27,9 +77,7 @@ def adam(
     weight_decay: Weight = 0.0,
 ) -> torch.optim.Optimizer:
     """Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1), by default with DCGAN's rates (arXiv 1511.06434)."""
-    return torch.optim.Adam(
-        parameters, learning_rate, (beta1, beta2), epsilon, weight_decay, fused=_fused(parameters)
-    )  # fmt: skip
+    return Adam(parameters, learning_rate, (beta1, beta2), epsilon, weight_decay, fused=_fused(parameters))
 
 
 @optimizers.register("adamw")
@@ -43,7 +91,10 @@ def adamw(
     weight_decay: Weight = 1e-2,
 ) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2)."""
-    return torch.optim.AdamW(parameters, learning_rate, (beta1, beta2), epsilon, weight_decay, fused=_fused(parameters))
+    return Adam(
+        parameters, learning_rate, (beta1, beta2), epsilon, weight_decay, fused=_fused(parameters),
+        decoupled_weight_decay=True,
+    )  # fmt: skip
 
 
 @optimizers.register("rmsprop")

@@ -19,7 +19,7 @@ from gan_lab.config import Evaluation, Tracking, Trainer, refuse_targets
 from gan_lab.core.forward_pass import key
 from gan_lab.core.hooks import EMA
 from gan_lab.core.loop import Game
-from gan_lab.core.runtime import Runtime, choose_device
+from gan_lab.core.runtime import Runtime, choose_device, has_bf16_units
 from gan_lab.datasets.store import Store, cache_folder
 from gan_lab.datasets.validation import Validation
 from gan_lab.feature_extractors.choice import NotAtHand
@@ -184,7 +184,7 @@ def assemble(config: DictConfig) -> Assembly:
         "threads": torch.get_num_threads(),
         "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
     }
-    notes = [*_advice(task), *evaluator.notes]
+    notes = [*_advice(task), *_speed(trainer, runtime), *evaluator.notes]
     return Assembly(trainer, evaluation, tracking, dataset, data, game, ema, evaluator, held_out, about, notes)
 
 
@@ -227,6 +227,18 @@ def _advice(task: Any) -> list[str]:
     if d not in (None, "none") and g == "none":
         return ["only the discriminator is told the class: it will know fakes by it; see generator.conditioning"]
     return []
+
+
+def _speed(trainer: Trainer, runtime: Runtime) -> list[str]:
+    """What a person should know of settings that are there for speed."""
+    lines = []
+    if trainer.reuse_fakes:
+        lines.append(
+            "trainer.reuse_fakes: G trains on the fakes that D saw, which is another algorithm, not the same sooner"
+        )
+    if trainer.precision == "bf16" and runtime.device.type == "cpu" and not has_bf16_units():
+        lines.append("this CPU has no units for bf16: trainer.precision=fp32 is faster here")
+    return lines
 
 
 def describe(config: DictConfig, assembly: Assembly) -> list[str]:

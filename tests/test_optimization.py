@@ -270,3 +270,32 @@ def test_weights_that_cannot_be_had_are_refused_before_anything_is_written(
     assert message in error
     assert error.count("\n") == 1
     assert not Path("tuned").exists()
+
+
+# -- Adam --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw"])
+def test_our_adam_is_torchs(kind: str) -> None:
+    """Bitwise: missing gradients, skipped steps, other rates, and going on from a saved state included."""
+    torch.manual_seed(0)
+    make = registry.optimizers.classes[kind]
+    theirs_of = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[kind]
+    nets = [nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    ours = make(list(nets[0].parameters()), weight_decay=0.1, beta1=0.3)
+    theirs = theirs_of(nets[1].parameters(), 2e-4, (0.3, 0.999), 1e-8, 0.1, fused=True)
+    for step in range(12):
+        x = torch.randn(5, 3)
+        for net, optimizer in zip(nets, (ours, theirs), strict=True):
+            optimizer.zero_grad()
+            (net if step % 5 else net[0])(x).pow(2).sum().backward()
+            optimizer.found_inf = torch.tensor(float(step == 7))
+            optimizer.param_groups[0]["lr"] = 1e-3 * (step + 1)
+            optimizer.step()
+        if step == 8:
+            ours.load_state_dict(copy.deepcopy(ours.state_dict()))
+    for mine, wanted in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        assert torch.equal(mine, wanted)
+    for mine, wanted in zip(ours.state.values(), theirs.state.values(), strict=True):
+        assert all(torch.equal(mine[name], wanted[name]) for name in wanted)

@@ -178,7 +178,7 @@ class Game:
         because a skipped first step leaves its momentum uninitialized (torch 2.15).
         """
         optimizer = self.optimizers[player]
-        skipped = torch.isfinite(gradient_norm).logical_not_().float()
+        skipped = (gradient_norm * 0).ne_(0)  # 0 where it is finite, 1 where it is not: infinity times 0 is no number
         if player in self._masked:
             optimizer.found_inf = skipped  # type: ignore[attr-defined]
             optimizer.step()
@@ -233,7 +233,7 @@ def play(game: Game, phase: Phase, turn: int = 0, kept: Sequence[Kept] | None = 
             values.setdefault(name, []).append(value.detach())
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     runtime.average(gradients)
-    norm = torch.nn.utils.get_total_norm(gradients)
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     values["gradient_norm"] = [norm]
     values["skipped"] = [game.update(phase.player, norm)]
     for action in phase.after:

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-
 VARIANTS = 32  # of one network that torch.compile may make
 
 
@@ -30,6 +29,14 @@ def choose_device(name: str = "auto") -> torch.device:
         usable = ", ".join(["auto", *(device for device in here if device != "meta")])
         raise ValueError(f"trainer.device={name}: this machine has no such device; choose from {usable}")
     return torch.device(name)
+
+
+def has_bf16_units() -> bool:
+    """Whether the CPU multiplies bf16 in hardware; true where torch cannot tell."""
+    tell = getattr(torch.cpu, "get_capabilities", None)
+    found: dict[str, object] = tell() if tell else {}
+    units = [bool(has) for name, has in found.items() if "bf16" in name]
+    return any(units) or not units
 
 
 @functools.cache
