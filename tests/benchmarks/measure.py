@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
+import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
 
 from gan_lab.core.hooks import Log
 from gan_lab.train import Assembly, assemble
@@ -29,7 +36,10 @@ class Goal:
 
 @dataclass
 class Result:
-    """One row of the table: a figure a round for each side, and their ratio by the benchmark's own definition."""
+    """One row of the table: a figure a round for each side, and their ratio by the benchmark's own definition.
+
+    Where this machine cannot measure it there are no figures, and a note says why.
+    """
 
     name: str
     unit: str
@@ -41,17 +51,22 @@ class Result:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def ratio(self) -> float:
-        return statistics.median(self.ratios)
+    def ratio(self) -> float | None:
+        return statistics.median(self.ratios) if self.ratios else None
 
     @property
-    def met(self) -> bool:
-        return self.goal.met(self.ratio)
+    def met(self) -> bool | None:
+        return None if self.ratio is None else self.goal.met(self.ratio)
 
     def add(self, ours: float, baseline: float, ratio: float) -> None:
         self.ours.append(ours)
         self.baseline.append(baseline)
         self.ratios.append(ratio)
+
+    def row(self) -> dict[str, Any]:
+        """As --json writes it."""
+        bound = {"kind": self.goal.kind, "bound": self.goal.bound}
+        return vars(self) | {"goal": str(self.goal), "ratio": self.ratio, "met": self.met} | bound
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -77,3 +92,43 @@ def build(*overrides: str, log_every: int) -> Assembly:
     assembly = assemble(compose("trainer.device=cpu", *overrides))
     assembly.game.add(Log(log_every, lambda record: None))
     return assembly
+
+
+def short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+# -- the command line --------------------------------------------------------------------------------------------------
+
+
+def arguments(
+    module: str, description: str | None, names: Iterable[str], rounds: int, argv: Sequence[str] | None
+) -> argparse.Namespace:
+    """What the command line asks for; all names where it names none."""
+    names = list(names)
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"rounds, of which the median counts ({rounds})")
+    # With two threads on a core that is shared, each waits for the other: times then say nothing.
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch (1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure, too")
+    given = parser.parse_args(argv)
+    if unknown := set(given.names) - set(names):
+        parser.error(f"{', '.join(sorted(unknown))}: not among {', '.join(names)}")
+    if given.rounds < 1 or given.threads < 1:
+        parser.error("--rounds and --threads must be at least 1")
+    given.names = given.names or names
+    return given
+
+
+def surroundings(given: argparse.Namespace) -> dict[str, Any]:
+    """What figures depend on besides the code."""
+    return {
+        "torch": str(torch.__version__), "python": platform.python_version(), "machine": platform.machine(),
+        "cores": os.cpu_count(), "threads": given.threads, "rounds": given.rounds,
+    }  # fmt: skip
+
+
+def write_json(path: Path | None, content: dict[str, Any]) -> None:
+    if path:
+        path.write_text(json.dumps(content, indent=1) + "\n")

@@ -34,22 +34,31 @@ def discriminator(image_size: int, channels: int, width: int) -> nn.Sequential:
 class PlainLoop:
     """The usual DCGAN loop. `images` are float [N, C, H, W], scaled beforehand: loading is not what is compared."""
 
+    noise_shape: tuple[int, ...] = (LATENT_DIM, 1, 1)  # of one latent
+    noises = 2  # one for each of the two updates
+
     def __init__(
-        self, net_g: nn.Module, net_d: nn.Module, images: Tensor, batch_size: int = 64, learning_rate: float = 2e-4
+        self,
+        net_g: nn.Module,
+        net_d: nn.Module,
+        images: Tensor,
+        batch_size: int = 64,
+        learning_rate: float = 2e-4,
+        betas: tuple[float, float] = (0.5, 0.999),
     ) -> None:
         self.net_g, self.net_d, self.images, self.batch_size = net_g, net_d, images, batch_size
-        self.opt_g = torch.optim.Adam(net_g.parameters(), lr=learning_rate, betas=(0.5, 0.999))
-        self.opt_d = torch.optim.Adam(net_d.parameters(), lr=learning_rate, betas=(0.5, 0.999))
+        self.opt_g = torch.optim.Adam(net_g.parameters(), lr=learning_rate, betas=betas)
+        self.opt_d = torch.optim.Adam(net_d.parameters(), lr=learning_rate, betas=betas)
         self.criterion = nn.BCELoss()
 
-    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """A batch of images, and noise for each of the two updates."""
+    def draw(self) -> tuple[Tensor, ...]:
+        """A batch of images, and the step's noise."""
         real = self.images[torch.randint(len(self.images), (self.batch_size,))]
-        noise = torch.randn(2, self.batch_size, LATENT_DIM, 1, 1)
-        return real, noise[0], noise[1]
+        return real, *torch.randn(self.noises, self.batch_size, *self.noise_shape)
 
-    def step(self, real: Tensor, d_noise: Tensor, g_noise: Tensor) -> tuple[float, float]:
+    def step(self, real: Tensor, *noise: Tensor) -> tuple[float, float]:
         """One update of D, then one of G; returns their losses."""
+        d_noise, g_noise = noise
         ones, zeros = torch.ones(len(real)), torch.zeros(len(real))
 
         self.net_d.zero_grad()
@@ -62,6 +71,31 @@ class PlainLoop:
 
         self.net_g.zero_grad()
         g_loss = self.criterion(self.net_d(self.net_g(g_noise)).view(-1), ones)
+        g_loss.backward()
+        self.opt_g.step()
+        return d_loss.item(), g_loss.item()
+
+
+class ExampleLoop(PlainLoop):
+    """PyTorch's examples/dcgan: D's loss is a sum with a backward pass for each half, and G trains on D's fakes."""
+
+    noises = 1
+
+    def step(self, real: Tensor, *noise: Tensor) -> tuple[float, float]:
+        self.net_d.zero_grad()
+        label = torch.full((len(real),), 1.0)
+        real_loss = self.criterion(self.net_d(real).view(-1), label)
+        real_loss.backward()
+        fake = self.net_g(noise[0])
+        label.fill_(0.0)
+        fake_loss = self.criterion(self.net_d(fake.detach()).view(-1), label)
+        fake_loss.backward()
+        d_loss = real_loss + fake_loss
+        self.opt_d.step()
+
+        self.net_g.zero_grad()
+        label.fill_(1.0)
+        g_loss = self.criterion(self.net_d(fake).view(-1), label)
         g_loss.backward()
         self.opt_g.step()
         return d_loss.item(), g_loss.item()

@@ -1,4 +1,4 @@
-"""Whole processes: how long `gan-lab list` takes, and how much memory a run."""
+"""Whole processes: how long the light commands take, and how much memory a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 
-def _python(*arguments: str, folder: Path = ROOT) -> str:
+def python(*arguments: str, folder: Path = ROOT) -> str:
     """What a Python process prints, with this checkout importable and nothing chosen by the environment."""
     kept = {name: value for name, value in os.environ.items() if name not in ("GAN_LAB_PLUGINS", "GAN_LAB_DEBUG")}
     kept |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -36,11 +36,28 @@ def _python(*arguments: str, folder: Path = ROOT) -> str:
 
 def listing(rounds: int) -> Result:
     """`gan-lab list` against importing torch, which every part's module does."""
-    result = Result("list", "s", "ours / baseline", Goal("at most", 1.3))
-    ours, baseline = (lambda: _python("-m", "gan_lab", "list")), (lambda: _python("-c", "import torch"))
-    alternate(ours, baseline, 1)  # the disk's caches, and the bytecode
+    result = Result("list", "s", "ours / importing torch", Goal("at most", 1.3))
+    return _against(result, ("-c", "import torch"), ("list",), rounds)
+
+
+def config(rounds: int) -> Result:
+    """The same for composing a config, checking every part of it, and showing it."""
+    result = Result("cfg", "s", "ours / importing torch", Goal("at most", 2))
+    return _against(result, ("-c", "import torch"), ("train", "--cfg", "job"), rounds)
+
+
+def usage(rounds: int) -> Result:
+    """`gan-lab --help` against starting Python."""
+    result = Result("help", "s", "ours / starting Python", Goal("at most", 3))
+    return _against(result, ("-c", "pass"), ("--help",), rounds)
+
+
+def _against(result: Result, baseline: tuple[str, ...], command: tuple[str, ...], rounds: int) -> Result:
+    """Seconds of a command of ours and of another process."""
+    sides = (lambda: python("-m", "gan_lab", *command)), (lambda: python(*baseline))
+    alternate(*sides, 1)  # the disk's caches, and the bytecode
     for _ in range(max(rounds, 5)):
-        times = alternate(ours, baseline, 1)
+        times = alternate(*sides, 1)
         result.add(*times, times[0] / times[1])
     return result
 
@@ -64,5 +81,5 @@ def memory(rounds: int) -> Result:
 
 def _peak(folder: Path, *arguments: str) -> float:
     """Megabytes that a Python process held at its peak."""
-    peak = int(_python("-c", PEAK, sys.executable, *arguments, folder=folder).split()[-1])
+    peak = int(python("-c", PEAK, sys.executable, *arguments, folder=folder).split()[-1])
     return peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024)  # bytes there, KiB elsewhere
