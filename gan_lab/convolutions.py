@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear, pad
 
 
+FEW = 3  # channels of a picture
+
+
 class FromPixel(nn.ConvTranspose2d):
     """A transposed convolution of a single pixel: [B, C, 1, 1] to a map [B, K, h, w] of the kernel's size."""
 
@@ -39,7 +42,8 @@ class Halving(nn.Conv2d):
     """A 4 x 4 convolution with stride 2 and padding 1: [B, C, 2h, 2w] to [B, K, h, w].
 
     A grey picture is convolved as four channels at half its size: a single channel lies in both memory formats at once,
-    and torch would go on in the other one. Where the weights outweigh the map, its patches are multiplied by them.
+    and torch would go on in the other one. So is a coloured one whose gradient is wanted, which torch is slow to make
+    of few channels. Where the weights outweigh the map, its patches are multiplied by them.
     """
 
     def __init__(self, channels: int, outside: int, *, bias: bool = True) -> None:
@@ -48,7 +52,7 @@ class Halving(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         whole = x.shape[2] % 2 == x.shape[3] % 2 == 0
         if x.device.type == "cpu" and whole:
-            if self.in_channels == 1:
+            if self.in_channels == 1 or (self.in_channels <= FEW and x.requires_grad):
                 return conv2d(_first(_quarters(x)), _first(_quartered(self.weight)), self.bias)
             if self.weight.numel() > x.numel():
                 return self._by_patches(x)

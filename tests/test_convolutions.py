@@ -14,6 +14,7 @@ PAIRS = {
     "to a pixel": (lambda: ToPixel(5, 2, (2, 3)), lambda: nn.Conv2d(5, 2, (2, 3)), (3, 5, 2, 3)),
     "grey": (lambda: Halving(1, 6), lambda: nn.Conv2d(1, 6, 4, 2, 1), (3, 1, 6, 8)),
     "grey, odd": (lambda: Halving(1, 6), lambda: nn.Conv2d(1, 6, 4, 2, 1), (2, 1, 7, 8)),
+    "colour": (lambda: Halving(3, 6), lambda: nn.Conv2d(3, 6, 4, 2, 1), (3, 3, 6, 8)),
     "heavy": (lambda: Halving(7, 9), lambda: nn.Conv2d(7, 9, 4, 2, 1), (2, 7, 4, 6)),
     "light": (lambda: Halving(2, 2), lambda: nn.Conv2d(2, 2, 4, 2, 1), (2, 2, 8, 8)),
     "heavy, doubling": (lambda: Doubling(7, 5), lambda: nn.ConvTranspose2d(7, 5, 4, 2, 1), (2, 7, 2, 3)),
