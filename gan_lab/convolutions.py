@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear, pad
 
-
 FEW = 3  # channels of a picture
 
 

@@ -68,6 +68,7 @@ class Life:
         self.picture: Path | None = None
         self.wandb: WandbTracker | None = None
         self.health: Health | None = None
+        self.profile: Profile | None = None
         self.healthy: dict[str, Any] = {}  # the monitor's memory of nothing
         self.put_off = PutOff(lambda line: self.console.say(line))
 
@@ -172,7 +173,8 @@ class Life:
         self.log.restart(self.game.images)
         self.game.add(self.log)
         if self.trainer.profile:
-            self.game.add(Profile(self.console.say))
+            self.profile = Profile(self.console.say)
+            self.game.add(self.profile)
         actions = (self._look, self._select, self._save)
         for period, action in zip(periods, actions, strict=True):
             self.game.add(Do(period, action))
@@ -184,7 +186,11 @@ class Life:
     # -- while it trains ---------------------------------------------------------------------------------------------
 
     def _train(self, signals: Signals) -> None:
-        self._play(signals)
+        try:
+            self._play(signals)
+        finally:
+            if self.profile:
+                self.profile.close()
         finished = self.game.images >= self.trainer.images
         self.save()
         self.directory.write_pending()  # the checkpoint has them, too, should the disk still refuse

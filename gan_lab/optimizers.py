@@ -20,7 +20,7 @@ def _fused(parameters: Sequence[nn.Parameter]) -> bool | None:
 
 
 class Adam(torch.optim.Adam):
-    """torch's own Adam, fused, without what its `step` works out anew each time: for tiny networks, half of its cost.
+    """torch's own Adam, fused, without what its `step` works out anew: for tiny networks a third of its cost.
 
     State and results are the same. A gradient that is missing, or the first step, goes the usual way.
     """

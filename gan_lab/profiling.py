@@ -48,7 +48,7 @@ class Profile(Hook):
         self._profiler: Any = None
         self._counter: Any = None
         self._flops: dict[str, int] = defaultdict(int)
-        self._spans: list[tuple[str, float, float]] = []  # phase, and its begin and end on the profiler's clock
+        self._spans: list[tuple[str, float]] = []  # phases in their order, and their seconds
         self._clock = 0.0
 
     def before_step(self, game: Game) -> None:
@@ -74,31 +74,42 @@ class Profile(Hook):
         self._mark(game, HOOKS)
         self._steps += 1
         if self._steps == WARM_UP + STEPS:
-            self._profiler.stop()
-            self._looking = False
+            self._stop()
         elif self._steps == WARM_UP + STEPS + 1:
-            if self._counter is not None:
-                self._counter.__exit__(None, None, None)
+            self._stop()
             for line in table(self._spent(game), STEPS, game.batch_size):
                 self.say(line)
-            self._profiler = self._counter = None
+            self._profiler = None
+
+    def close(self) -> None:
+        """At the run's end, whatever ends it. Says so where there was no time to look."""
+        self._stop()
+        if self._steps <= WARM_UP + STEPS:
+            self.say(f"trainer.profile: {self._steps} steps are too few to look at; it takes {WARM_UP + STEPS + 1}")
+
+    def _stop(self) -> None:
+        if self._looking:
+            self._profiler.stop()
+        if self._counter is not None:
+            self._counter.__exit__(None, None, None)
+        self._looking, self._counter = False, None
 
     def _mark(self, game: Game, name: str) -> None:
         if not self._looking:
             return
         if game.runtime.device.type == "cuda":  # while it is looked at, and only then, the host waits
             torch.cuda.synchronize(game.runtime.device)
-        # An event of the profiler's own says what time it is on its clock.
+        # An event of our own, behind which the next phase's begin.
         with torch.profiler.record_function(f"gan_lab/{len(self._spans)}"):
             now = time.perf_counter()
-        self._spans.append((name, now - self._clock, now))
+        self._spans.append((name, now - self._clock))
         self._clock = now
 
     def _spent(self, game: Game) -> dict[str, Spent]:
-        """By phase. An event belongs to the first mark that ends behind its begin."""
+        """By phase. An event belongs to the first mark behind it."""
         events = sorted(self._profiler.events(), key=lambda event: event.time_range.start)
         found: dict[str, Spent] = defaultdict(Spent)
-        for name, seconds, _ in self._spans:
+        for name, seconds in self._spans:
             found[name].seconds += seconds
             found[name].flops = self._flops.get(name, 0)
         on_device = game.runtime.device.type == "cuda"

@@ -233,9 +233,7 @@ def _speed(trainer: Trainer, runtime: Runtime) -> list[str]:
     """What a person should know of settings that are there for speed."""
     lines = []
     if trainer.reuse_fakes:
-        lines.append(
-            "trainer.reuse_fakes: G trains on the fakes that D saw, which is another algorithm, not the same sooner"
-        )
+        lines.append("trainer.reuse_fakes: G trains on the fakes that D saw; that is another algorithm")
     if trainer.precision == "bf16" and runtime.device.type == "cpu" and not has_bf16_units():
         lines.append("this CPU has no units for bf16: trainer.precision=fp32 is faster here")
     return lines

@@ -236,7 +236,9 @@ def test_a_list_of_everything_has_every_kind_and_name(capsys: pytest.CaptureFixt
 def ignored(path: tuple[str, ...]) -> bool:
     """What DESIGN's fifth section leaves out of a config's hash."""
     elsewhere = {"run_dir", "sweep_dir", "sweep_name", "resume", "tracking", "hydra"}
-    return path[0] in elsewhere or path in {("trainer", "device"), ("trainer", "images"), ("trainer", "rollbacks")}
+    return path[0] in elsewhere or path in {
+        ("trainer", name) for name in ("device", "images", "rollbacks", "profile")
+    }  # fmt: skip
 
 
 def test_a_configs_hash_covers_every_value_but_the_ones_that_do_not_change_what_is_trained() -> None:
@@ -249,6 +251,16 @@ def test_a_configs_hash_covers_every_value_but_the_ones_that_do_not_change_what_
             inner = inner[key]
         inner[path[-1]] = f"{value} and more"
         assert (config.config_hash(changed) == before) is ignored(path), ".".join(path)
+
+
+def test_a_configs_hash_knows_nothing_of_later_settings_at_what_they_were_before() -> None:
+    """Or no run of an earlier version could go on."""
+    content = resolved(compose("experiment=none"))
+    older = copy.deepcopy(content)
+    for section, settings in config.ADDED.items():
+        for name in settings:
+            del older[section][name]
+    assert config.config_hash(older) == config.config_hash(content)
 
 
 def test_a_configs_hash_is_the_same_in_any_order() -> None:

@@ -170,6 +170,17 @@ def test_the_profile_names_every_phase_and_changes_nothing() -> None:
     assert float(rate.replace(",", "")) > 0
 
 
+def test_a_run_that_is_too_short_to_be_looked_at_says_so() -> None:
+    game = game_of(*POINTS, "trainer.batch_size=8")
+    lines: list[str] = []
+    profile = Profile(lines.append)
+    game.add(profile)
+    for _ in range(WARM_UP + 2):
+        step(game)
+    profile.close()
+    assert lines == ["trainer.profile: 12 steps are too few to look at; it takes 31"]
+
+
 # -- compiled ----------------------------------------------------------------------------------------------------------
 
 

@@ -222,15 +222,18 @@ def play(game: Game, phase: Phase, turn: int = 0, kept: Sequence[Kept] | None = 
         forward = game.task.forward_pass(game, phase, turn, rows, kept[micro_batch] if kept else None)
         # Penalties are differentiated twice: their phases stay in full precision.
         with runtime.autocast(enabled=not phase.probes):
-            objective: Tensor | float = 0.0
+            objective: Tensor | None = None
             for name, term in phase.terms.items():
                 value = per_sample(term(forward)).mean()
-                objective = objective + value * (term.weight * phase.every / game.micro_batches)
                 values.setdefault(name, []).append(value.detach())
-        assert isinstance(objective, Tensor)
+                scale = term.weight * phase.every / game.micro_batches
+                if scale != 1:  # in tiny networks, each operation counts
+                    value = value * scale
+                objective = value if objective is None else objective + value
+        assert objective is not None
         objective.backward()  # type: ignore[no-untyped-call]
         for name, value in forward.observe().items():
-            values.setdefault(name, []).append(value.detach())
+            values.setdefault(name, []).append(value.detach() if value.requires_grad else value)
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     runtime.average(gradients)
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))

@@ -107,7 +107,7 @@ class GenerationPass(ForwardPass):
         """Where this phase trains D on both: its mean logits, and its accuracies if single logits say what it holds."""
         if self.phase.player != "discriminator" or not {"real_output", "fake_output"} <= vars(self).keys():
             return {}
-        real, fake, boundary = self.real_logits.detach(), self.fake_logits.detach(), self.task.boundary
+        real, fake, boundary = self.real_logits, self.fake_logits, self.task.boundary
         seen: dict[str, Tensor] = {"real_logits": real, "fake_logits": fake}
         if boundary is not None:
             seen |= {"real_accuracy": real > boundary, "fake_accuracy": fake < boundary}

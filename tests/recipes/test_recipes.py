@@ -48,3 +48,11 @@ def test_the_default_makes_every_digit(tmp_path: Path) -> None:
 def test_a_conditional_generator_makes_what_it_is_told(tmp_path: Path) -> None:
     summary = train(tmp_path / "run", "experiment=sngan_projection_fashion_mnist", "trainer.threads=1")
     assert score(summary, "class_accuracy")["value"] >= 0.65
+
+
+@pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
+def test_minutes_make_good_clothes(tmp_path: Path) -> None:
+    summary = train(tmp_path / "run", "experiment=fashion_mnist_5min")
+    assert score(summary, "fd")["value"] <= 1.0
+    assert score(summary, "coverage")["value"] >= 0.78
+    assert score(summary, "memorization")["value"] >= 0.5
