@@ -34,7 +34,7 @@ class Trainer:
     precision: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = True  # memory format of images and convolutions
     compile: bool = False  # torch.compile; phases with gradient penalties stay eager
-    compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = "default"  # what torch.compile tries
+    compile_mode: Literal["default", "max-autotune-no-cudagraphs"] = "default"  # how long torch.compile tries
     threads: Positive | None = None  # of the CPU; null: the machine's cores. Tiny networks are fastest with 1
     deterministic: bool = False  # deterministic algorithms: on CUDA, resuming is bit for bit only with it
     ema: Share = 0.0  # decay per step of the average used for samples and scores; 0 is none
@@ -185,7 +185,7 @@ def job_name(overrides: Iterable[str]) -> str:
 
 def unhashed(key: str) -> bool:
     """Whether a key says only where a run lies, how it is watched or on what it runs."""
-    return re.split(r"[./]", key)[0] in UNHASHED or key == "trainer.device"
+    return re.split(r"[./]", key)[0] in UNHASHED or key in ("trainer.device", "trainer.profile")
 
 
 def options(group: str, folders: Iterable[Path] = ()) -> list[str]:

@@ -2,14 +2,16 @@
 
 Each has the parameters of the layer of torch that it extends and computes the same, up to rounding. Weights and maps
 lie in memory with their channels last, as `trainer.channels_last` keeps them, so that most of what is reshaped here is
-a view. Everything can be differentiated twice. On other devices, and where it does not pay, torch's own layer runs.
+a view; what is made lies so, whatever comes in. Everything can be differentiated twice. Where it does not pay, and of
+layers that halve or double on other devices, torch's own way is taken. Each looks at its weight once: under spectral
+normalization, every look is a power iteration.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, linear, pad
+from torch.nn.functional import conv2d, conv_transpose2d, linear, pad
 
 FEW = 3  # channels of a picture
 
@@ -21,10 +23,10 @@ class FromPixel(nn.ConvTranspose2d):
         super().__init__(channels, outside, size, bias=bias)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        channels, outside, height, width = self.weight.shape
-        made = x.flatten(1) @ _last(self.weight).reshape(channels, -1)
-        maps = made.view(-1, height, width, outside)
-        return _first(maps if self.bias is None else maps + self.bias)
+        weight = self.weight
+        channels, outside, height, width = weight.shape
+        made = x.flatten(1) @ _last(weight).reshape(channels, -1)
+        return _first(_biased(made.view(-1, height, width, outside), self.bias))
 
 
 class ToPixel(nn.Conv2d):
@@ -49,19 +51,19 @@ class Halving(nn.Conv2d):
         super().__init__(channels, outside, 4, stride=2, padding=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        whole = x.shape[2] % 2 == x.shape[3] % 2 == 0
+        weight, whole = self.weight, x.shape[2] % 2 == x.shape[3] % 2 == 0
         if x.device.type == "cpu" and whole:
             if self.in_channels == 1 or (self.in_channels <= FEW and x.requires_grad):
-                return conv2d(_first(_quarters(x)), _first(_quartered(self.weight)), self.bias)
-            if self.weight.numel() > x.numel():
-                return self._by_patches(x)
-        return super().forward(x)
+                return conv2d(_first(_quarters(x)), _first(_quartered(weight)), self.bias)
+            if weight.numel() > x.numel():
+                return self._by_patches(x, weight)
+        return conv2d(x, weight, self.bias, stride=2, padding=1)
 
-    def _by_patches(self, x: Tensor) -> Tensor:
+    def _by_patches(self, x: Tensor, weight: Tensor) -> Tensor:
         height, width = x.shape[2] // 2, x.shape[3] // 2
         cells = _quarters(x)  # a patch of 4 x 4 pixels is one of 2 x 2 cells
         parts = [cells[:, i : i + height, j : j + width] for i in (0, 1) for j in (0, 1)]
-        return _first(linear(torch.cat(parts, dim=3), _quartered(self.weight).flatten(1), self.bias))
+        return _first(linear(torch.cat(parts, dim=3), _quartered(weight).flatten(1), self.bias))
 
 
 class Doubling(nn.ConvTranspose2d):
@@ -75,14 +77,17 @@ class Doubling(nn.ConvTranspose2d):
         super().__init__(channels, outside, 4, stride=2, padding=1, bias=bias)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if x.device.type == "cpu" and (
-            self.weight.numel() > x.numel() or (self.out_channels == 1 and x.dtype == torch.float32)
-        ):
-            patches = _last(x) @ _last(self.weight).flatten(1)
+        weight, grey = self.weight, self.out_channels == 1 and x.dtype == torch.float32
+        if x.device.type == "cpu" and (weight.numel() > x.numel() or grey):
+            patches = _last(x) @ _last(weight).flatten(1)
             patches = patches.unflatten(3, (4, 4, self.out_channels))  # [B, h, w, 4, 4, K]
-            maps = _overlapped(_overlapped(patches, 1), 2)
-            return _first(maps if self.bias is None else maps + self.bias)
-        return super().forward(x, output_size)
+            return _first(_biased(_overlapped(_overlapped(patches, 1), 2), self.bias))
+        return conv_transpose2d(x, weight, self.bias, stride=2, padding=1)
+
+
+def _biased(maps: Tensor, bias: Tensor | None) -> Tensor:
+    """In the maps' precision: in mixed precision a bias stays single."""
+    return maps if bias is None else maps + bias.to(maps.dtype)
 
 
 def _last(x: Tensor) -> Tensor:

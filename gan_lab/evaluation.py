@@ -29,6 +29,7 @@ from gan_lab.tracking import pictures
 from gan_lab.tracking.console import terminal, wide_terminal
 from gan_lab.tracking.run_directory import write_atomically
 
+VALIDATION = "evaluation.validation="  # 0 looks at the real test pictures
 SAID = ("floor", "standard_error", "copies")  # what stands beside a value in the table
 
 
@@ -84,8 +85,10 @@ def _check(wishes: Wishes) -> None:
         if value is not None and value < 1:
             raise ValueError(f"{name} {value}: it must be at least 1")
     for word in wishes.overrides:
-        if not word.startswith(("feature_extractor=", "feature_extractor.", "dataset.")):
-            raise ValueError(f"{word}: evaluate takes feature_extractor=..., feature_extractor.* and dataset.*")
+        if not word.startswith(("feature_extractor=", "feature_extractor.", "dataset.", VALIDATION)):
+            raise ValueError(
+                f"{word}: evaluate takes feature_extractor=..., feature_extractor.*, dataset.* and {VALIDATION}..."
+            )
     if not wishes.what.exists():
         raise ValueError(f"{wishes.what}: there is neither a run nor a folder of pictures, nor an .npz")
 
@@ -140,7 +143,7 @@ def _changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
                 key = word.partition("=")[0].removeprefix("feature_extractor.")
                 config.feature_extractor[key] = changed.feature_extractor[key]
     try:
-        changes = OmegaConf.from_dotlist([word for word in overrides if word.startswith("dataset.")])
+        changes = OmegaConf.from_dotlist([word for word in overrides if word.startswith(("dataset.", VALIDATION))])
         return DictConfig(OmegaConf.merge(config, changes))
     except OmegaConfBaseException as error:
         raise ValueError(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from error

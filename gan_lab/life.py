@@ -172,9 +172,6 @@ class Life:
         self.log = Log(tracking.log_every, self._record, also=periods)
         self.log.restart(self.game.images)
         self.game.add(self.log)
-        if self.trainer.profile:
-            self.profile = Profile(self.console.say)
-            self.game.add(self.profile)
         actions = (self._look, self._select, self._save)
         for period, action in zip(periods, actions, strict=True):
             self.game.add(Do(period, action))
@@ -182,6 +179,9 @@ class Life:
             assembly = self.assembly
             self.health = Health(self.game, assembly.sampled_nets, tracking.log_every, self._warn, assembly.held_out)
             self.game.add(self.health)
+        if self.trainer.profile:  # the last one: what others do now and then is theirs, in one row
+            self.profile = Profile(self.console.say)
+            self.game.add(self.profile)
 
     # -- while it trains ---------------------------------------------------------------------------------------------
 
@@ -225,7 +225,9 @@ class Life:
         checkpoint.drop_after(self.directory.checkpoints, sound)
         state = checkpoint.load_newest(self.directory.checkpoints)
         if state is None:  # from the beginning, which is cheaper to make again than to keep
-            fresh = assemble(self.config)
+            config = self.config.copy()
+            config.trainer.compile = False  # it never plays, and torch would forget what the other one has compiled
+            fresh = assemble(config)
             if self.config.init_from is not None:
                 initialize_from(fresh, self.config.init_from)
             state = {"game": fresh.game.state_dict(), "health": None}

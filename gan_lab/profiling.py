@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from gan_lab.core.hooks import Hook
 from gan_lab.core.loop import Game
@@ -23,12 +24,30 @@ HOOKS = "hooks"
 PARTS = ("forward", "backward", "update")
 
 
+class Operations(TorchDispatchMode):
+    """Counts floating point operations by torch's own formulas.
+
+    Not with its FlopCounterMode, which also follows modules, by hooks that gradients of inputs do not bear.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if (count := flop_registry.get(func._overloadpacket)) is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=made)
+        return made
+
+
 @dataclass
 class Spent:
     """What one phase cost in the steps that were looked at: seconds by part, and by operator."""
 
     seconds: float = 0.0
-    flops: int = 0  # of one step
+    plays: int = 0
+    flops: float = 0.0  # of one play
     parts: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     operators: dict[str, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0.0, 0]))
 
@@ -46,13 +65,13 @@ class Profile(Hook):
         self.say = say
         self._steps, self._looking = 0, False
         self._profiler: Any = None
-        self._counter: Any = None
-        self._flops: dict[str, int] = defaultdict(int)
+        self._counter: Operations | None = None
+        self._flops: dict[str, list[int]] = defaultdict(list)  # of each play in the step that is counted
         self._spans: list[tuple[str, float]] = []  # phases in their order, and their seconds
         self._clock = 0.0
 
     def before_step(self, game: Game) -> None:
-        if self._steps == WARM_UP:
+        if self._steps == WARM_UP and not self._looking:
             activities = [torch.profiler.ProfilerActivity.CPU]
             if game.runtime.device.type == "cuda":
                 activities.append(torch.profiler.ProfilerActivity.CUDA)
@@ -60,15 +79,16 @@ class Profile(Hook):
             self._profiler = torch.profiler.profile(activities=activities, record_shapes=True)
             self._profiler.start()
             self._looking = True
-        elif self._steps == WARM_UP + STEPS and not game.compiled:  # the counter and compiled code do not mix
-            self._counter = FlopCounterMode(display=False)
+        elif self._steps == WARM_UP + STEPS and not game.compiled and self._counter is None:
+            self._counter = Operations()  # it and compiled code do not mix
             self._counter.__enter__()
         self._clock = time.perf_counter()
 
     def after_play(self, game: Game, phase: Phase, values: Mapping[str, Sequence[Tensor]]) -> None:
         self._mark(game, phase.name)
         if self._counter is not None:
-            self._flops[phase.name] = self._counter.get_total_flops() - sum(self._flops.values())
+            self._flops[phase.name].append(self._counter.total)
+            self._counter.total = 0
 
     def after_step(self, game: Game) -> None:
         self._mark(game, HOOKS)
@@ -111,7 +131,9 @@ class Profile(Hook):
         found: dict[str, Spent] = defaultdict(Spent)
         for name, seconds in self._spans:
             found[name].seconds += seconds
-            found[name].flops = self._flops.get(name, 0)
+            found[name].plays += 1
+        for name, counted in self._flops.items():
+            found[name].flops = sum(counted) / len(counted)
         on_device = game.runtime.device.type == "cuda"
         index = 0
         for event in events:
@@ -165,8 +187,8 @@ def table(spent: Mapping[str, Spent], steps: int, batch_size: int) -> Iterable[s
             continue
         parts = [phase.parts.get(part, 0.0) / phase.seconds for part in PARTS]
         shares = "".join(f"{share:>10.1%}" for share in (*parts, max(1 - sum(parts), 0.0)))
-        # Of a lazy phase, the counted step may be one in which it rests.
-        counted = f"{phase.flops * steps / phase.seconds / 1e9:>10,.0f}" if phase.flops else ""
+        # A lazy phase may rest in the step that is counted.
+        counted = f"{phase.flops * phase.plays / phase.seconds / 1e9:>10,.1f}" if phase.flops else ""
         yield line + shares + counted
     for name, phase in spent.items():
         operators = sorted(phase.operators.items(), key=lambda item: -item[1][0])[:SHOWN]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
@@ -128,8 +129,10 @@ def assemble(config: DictConfig) -> Assembly:
     """Build everything that a config names. Raises ValueError for what does not exist or does not fit together."""
     check_parts(config)
     trainer, evaluation, tracking = sections(config)
-    if trainer.compile:  # what one job of a sweep has compiled, the others find
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
+    if trainer.compile:
+        with contextlib.suppress(OSError):  # what one job of a sweep has compiled, the others find
+            (folder := cache_folder() / "compiled").mkdir(parents=True, exist_ok=True)
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
     runtime = Runtime(
         choose_device(trainer.device),
         trainer.precision,

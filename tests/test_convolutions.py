@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from gan_lab.convolutions import Doubling, FromPixel, Halving, ToPixel
 
@@ -44,6 +45,20 @@ def _derivatives(layer: nn.Module, x: Tensor) -> list[Tensor]:
     parameters = list(layer.parameters())
     gradients = torch.autograd.grad(made.pow(2).sum(), [x, *parameters], create_graph=True)
     return [made, *gradients, *torch.autograd.grad(gradients[0].pow(2).sum(), [x, *parameters])]
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_spectral_normalization_iterates_once_a_pass(name: str) -> None:
+    make, make_torchs, shape = PAIRS[name]
+    torch.manual_seed(0)
+    ours, theirs = make(), make_torchs()
+    theirs.load_state_dict(ours.state_dict())
+    for layer in (ours, theirs):
+        torch.manual_seed(1)
+        spectral_norm(layer)
+        layer(torch.ones(shape))
+    for mine, wanted in zip(ours.buffers(), theirs.buffers(), strict=True):
+        assert torch.equal(mine, wanted)
 
 
 def test_grey_pictures_in_single_precision_are_doubled_alike() -> None:

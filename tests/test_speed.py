@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,6 +101,14 @@ def test_labels_are_drawn_for_networks_that_listen_only() -> None:
     assert again.conditional
 
 
+def test_a_term_may_still_ask_for_them() -> None:
+    game = game_of(*PICTURES, *SMALL)
+    forward = game.task.forward_pass(game, game.phases[0], 0, slice(0, 4))
+    assert forward.real_output is not None  # type: ignore[attr-defined]
+    assert "real_label" not in vars(forward), "not drawn"
+    assert forward.real_label.shape == forward.fake_label.shape == (4,)  # type: ignore[attr-defined]
+
+
 # -- waiting -----------------------------------------------------------------------------------------------------------
 
 
@@ -149,8 +158,9 @@ def test_the_host_reads_no_value_between_two_log_points(
 # -- where the time goes -----------------------------------------------------------------------------------------------
 
 
-def test_the_profile_names_every_phase_and_changes_nothing() -> None:
-    words = (*POINTS, "regularizer=[r1]", "regularizer.r1.every=4", "trainer.batch_size=8")
+@pytest.mark.parametrize("every", [1, 2, 4])  # in the main phase, in the step that is counted, and resting there
+def test_the_profile_names_every_phase_and_changes_nothing(every: int) -> None:
+    words = (*POINTS, "regularizer=[r1]", f"regularizer.r1.every={every}", "task.n_critic=2", "trainer.batch_size=8")
     plain, watched = game_of(*words), game_of(*words)
     lines: list[str] = []
     watched.add(Profile(lines.append))
@@ -160,7 +170,8 @@ def test_the_profile_names_every_phase_and_changes_nothing() -> None:
     for mine, theirs in zip(watched.nets.parameters(), plain.nets.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     text = "\n".join(lines)
-    assert all(f"\n  {name} " in text for name in ("discriminator", "generator", "discriminator_r1", HOOKS)), text
+    lazy = ["discriminator_r1"] if every > 1 else []
+    assert all(f"\n  {name} " in text for name in ("discriminator", "generator", *lazy, HOOKS)), text
     assert "linear 8x" in text or "addmm 8x" in text or "addmm 128 8x" in text, text
     row = next(line for line in lines if line.startswith("  discriminator ")).split()
     milliseconds, share, *parts, rate = row[1:]
@@ -168,6 +179,20 @@ def test_the_profile_names_every_phase_and_changes_nothing() -> None:
     assert 0 < float(share.rstrip("%")) < 100
     assert sum(float(part.rstrip("%")) for part in parts) == pytest.approx(100, abs=0.3)
     assert float(rate.replace(",", "")) > 0
+    assert all(float(part.rstrip("%")) > 0 for part in parts[:3]), "forward, backward and update"
+
+
+def test_the_profile_counts_what_each_play_computes() -> None:
+    """Forward of both networks, and the gradients that a phase wants: none of what rests, and of no first input."""
+    game = game_of(*POINTS, "generator.depth=1", "discriminator.depth=1", "task.n_critic=3", "trainer.batch_size=8")
+    profile = Profile(lambda line: None)
+    game.add(profile)
+    for _ in range(WARM_UP + STEPS + 1):
+        step(game)
+    g, d = 2 * 8 * (16 * 128 + 128 * 2), 2 * 8 * (2 * 128 + 128)  # operations of a forward pass
+    g_first, d_first = 2 * 8 * 16 * 128, 2 * 8 * 2 * 128  # of its first layer
+    assert profile._flops["discriminator"] == [g + 2 * (d + 2 * d - d_first)] * 3
+    assert profile._flops["generator"] == [g + 2 * g - g_first + d + d]
 
 
 def test_a_run_that_is_too_short_to_be_looked_at_says_so() -> None:
@@ -193,6 +218,13 @@ def test_every_game_compiles_anew_and_may_have_many_variants(monkeypatch: pytest
         return module.forward
 
     original = torch.compile
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+    with monkeypatch.context() as patch:
+        patch.setattr("gan_lab.core.runtime.VARIANTS", 12)
+        Runtime(compile="default").compiled(torch.nn.ModuleDict())
+        assert torch._dynamo.config.recompile_limit == 12
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+    monkeypatch.setattr("gan_lab.core.runtime.VARIANTS", 8)
     monkeypatch.setattr(torch, "compile", lambda net, mode: original(net, backend=backend))
     for width in range(8, 20):
         nets = torch.nn.ModuleDict(
@@ -205,7 +237,8 @@ def test_every_game_compiles_anew_and_may_have_many_variants(monkeypatch: pytest
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 def test_a_compiled_run_trains_alike(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("GAN_LAB_CACHE", str(tmp_path))
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that it is as it was afterwards
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     words = (
         *POINTS,
         "trainer.batch_size=8",
@@ -245,26 +278,51 @@ def test_data_that_fit_lie_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(store.fetch("sample", rows, device).cpu(), wanted)
 
 
-def test_validation_pictures_come_from_the_training_data_and_are_not_trained_on() -> None:
+def test_validation_pictures_come_from_the_training_data_and_are_not_trained_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     whole = Numbered(40)
     held = Validation(whole, 10)
     train, test = (held.load(split).columns["sample"].flatten().tolist() for split in ("train", "test"))
     assert (len(train), len(test)) == (30, 10)
     assert sorted(train + test) == list(range(40))
+    monkeypatch.setenv("GAN_LAB_CACHE", str(tmp_path))
     assert Validation(copy.copy(whole), 10).load("test").columns["sample"].flatten().tolist() == test, (
         "alike in every run"
     )
-    assert held.num_classes == 3
+    assert held.num_classes == copy.copy(held).num_classes == 3
     with pytest.raises(ValueError, match=r"evaluation.validation=40 of 40 pictures leaves none"):
         Validation(whole, 40).load()
 
 
+def test_validation_pictures_have_the_labels_of_their_run() -> None:
+    for label in (1, 2):
+        columns = Validation(Numbered(40, label), 10).load("test").columns
+        assert columns["label"].tolist() == [label] * 10
+    assert "label" not in Validation(Numbered(40), 10).load("test").columns
+
+
+def test_broken_pictures_are_told_once() -> None:
+    held = Validation(Numbered(41, skipped={"a.png": "broken"}), 10)
+    assert (held.load("train").skipped, held.load("test").skipped) == ({"a.png": "broken"}, {})
+
+
+def test_stacked_digits_are_not_held_out_from_those_of_the_same_digits() -> None:
+    with pytest.raises(ValueError, match="share their parts"):
+        assemble(compose("experiment=none", "dataset=stacked", "evaluation.validation=10"))
+
+
 class Numbered:
+    """Pictures of a pixel, each of another brightness."""
+
     num_classes = 3
 
-    def __init__(self, num: int) -> None:
-        self.num = num
+    def __init__(self, num: int, label: int | None = None, skipped: dict[str, str] | None = None) -> None:
+        self.num, self.label, self.skipped = num, label, skipped
 
     def load(self, split: str = "train") -> Store:
         assert split == "train", "its test pictures stay unseen"
-        return Store({"sample": torch.arange(self.num, dtype=torch.uint8).view(-1, 1, 1, 1)})
+        columns = {"sample": torch.arange(self.num, dtype=torch.uint8).view(-1, 1, 1, 1)}
+        if self.label is not None:
+            columns["label"] = torch.full((self.num,), self.label)
+        return Store(columns, self.skipped)

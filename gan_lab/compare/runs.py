@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from gan_lab.config import flat
+from gan_lab.config import ADDED, flat
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 
 SEED = "trainer.seed"
@@ -24,7 +24,10 @@ FASTEST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Scores of runs that were scored otherwise are told apart by their provenance.
 APART = {"run_dir", "sweep_dir", "sweep_name", "resume", "experiment", "search", SEED}
 APART |= {f"trainer.{name}" for name in ("device", "threads", "checkpoint_every", "keep_checkpoints")}
+APART |= {f"trainer.{name}" for name in ("rollbacks", "profile")}
 SECTIONS_APART = ("tracking.", "evaluation.", "feature_extractor.", "hydra.")
+TRAINED_ON = "evaluation.validation"  # but this does: what is held out is not trained on
+LATER = flat(ADDED)
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,10 @@ class Run:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Those that decide what is trained, but for the seed."""
-        return {k: v for k, v in self.config.items() if k not in APART and not k.startswith(SECTIONS_APART)}
+        told = {k: v for k, v in self.config.items() if k not in APART and not k.startswith(SECTIONS_APART)}
+        if TRAINED_ON in self.config:
+            told[TRAINED_ON] = self.config[TRAINED_ON]
+        return {k: v for k, v in told.items() if k not in LATER or v != LATER[k]}
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:

@@ -178,7 +178,8 @@ class Game:
         because a skipped first step leaves its momentum uninitialized (torch 2.15).
         """
         optimizer = self.optimizers[player]
-        skipped = (gradient_norm * 0).ne_(0)  # 0 where it is finite, 1 where it is not: infinity times 0 is no number
+        # 0 where it is finite, 1 where it is not: infinity times 0 is no number.
+        skipped = (gradient_norm * 0).ne_(0).float()
         if player in self._masked:
             optimizer.found_inf = skipped  # type: ignore[attr-defined]
             optimizer.step()

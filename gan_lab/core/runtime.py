@@ -100,7 +100,7 @@ class Runtime:
         if self.compile is None:
             return {}
         torch.compiler.reset()
-        # One run has several of its own: real and fake samples, training and scoring, with and without gradients.
+        # One run has several of its own: of real and fake samples, of players that move and that rest.
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, VARIANTS)
         return {name: torch.compile(net, mode=self.compile) for name, net in nets.items()}
 
@@ -155,7 +155,7 @@ def judges_rows(net: nn.Module) -> bool:
     """
     buffers = next(net.buffers(), None)
     random = any(isinstance(module, nn.modules.dropout._DropoutNd) for module in net.modules())
-    return bool(getattr(net, "rowwise", False)) and buffers is None and not random
+    return bool(getattr(net, "rowwise", False)) and buffers is None and not random and not has_batch_statistics(net)
 
 
 def warn_about_batch_statistics(nets: nn.ModuleDict, micro_batches: int) -> None:

@@ -33,6 +33,7 @@ class Stacked:
     """
 
     splits = ("train", "test")
+    draws_again = True
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,31 +19,47 @@ class Validation:
     """A data set whose "test" are `count` pictures of its "train", drawn at random and alike in every run.
 
     Its real test pictures stay unseen, so that what was chosen by these can be reported on them. Everything else is the
-    data set's own. Raises ValueError where so many would leave nothing to train on.
+    data set's own. Raises ValueError where so many would leave nothing to train on, and for data that are drawn from
+    the same few pictures again and again.
     """
 
     splits = ("train", "test")
 
     def __init__(self, dataset: Any, count: int) -> None:
-        self.dataset, self.count = dataset, count
+        if getattr(dataset, "draws_again", False):
+            raise ValueError(
+                f"evaluation.validation={count}: pictures of this data set share their parts, so those held out would "
+                "be no unseen ones; set it to 0"
+            )
+        self.dataset, self.validation = dataset, count
 
     def __getattr__(self, name: str) -> Any:
+        if name == "dataset":  # not there yet, in the middle of being copied
+            raise AttributeError(name)
         return getattr(self.dataset, name)
 
     def load(self, split: str = "train") -> Store:
         whole = self.dataset.load("train")
-        if self.count >= len(whole):
-            raise ValueError(f"evaluation.validation={self.count} of {len(whole):,} pictures leaves none to train on")
+        if self.validation >= len(whole):
+            raise ValueError(
+                f"evaluation.validation={self.validation} of {len(whole):,} pictures leaves none to train on"
+            )
         generator = torch.Generator().manual_seed(key("validation", len(whole)))
         drawn = torch.randperm(len(whole), generator=generator)
-        chosen = (drawn[: self.count] if split == "test" else drawn[self.count :]).sort().values
+        chosen = (drawn[: self.validation] if split == "test" else drawn[self.validation :]).sort().values
+        others = [
+            (name, hashlib.sha256(np.ascontiguousarray(column.numpy()).data).hexdigest())
+            for name, column in sorted(whole.columns.items())
+            if name != "sample"
+        ]
         # A store of its own, and not an index into the whole: what is large stays mapped from the disk.
-        name = content_key(whole.digest, self.count, split, 1)
-        return cached("validation", name, lambda skipped: _rows(whole, chosen.numpy(), skipped))
+        name = content_key(whole.digest, others, self.validation, split, 2)
+        told = whole.skipped if split == "train" else {}
+        return cached("validation", name, lambda skipped: _rows(whole, chosen.numpy(), skipped, told))
 
 
-def _rows(whole: Store, chosen: np.ndarray, skipped: dict[str, str]) -> Rows:
-    skipped.update(whole.skipped)
+def _rows(whole: Store, chosen: np.ndarray, skipped: dict[str, str], told: Mapping[str, str]) -> Rows:
+    skipped.update(told)
     for start in range(0, len(chosen), CHUNK):
         rows = torch.from_numpy(chosen[start : start + CHUNK])
         yield {name: column.index_select(0, rows).numpy() for name, column in whole.columns.items()}

@@ -272,6 +272,8 @@ class Evaluator:
             "quantization": "uint8",
             "split": metric.split,
         }
+        if held := getattr(self.dataset, "validation", 0):
+            known["validation"] = held  # pictures, which "test" then means
         if metric.split:
             split = self.reference.test if metric.split == "test" else self.reference.train
             assert split is not None

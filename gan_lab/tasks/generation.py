@@ -38,12 +38,12 @@ class GenerationPass(ForwardPass):
 
     @cached_property
     def real_label(self) -> Tensor | None:
-        return self.data("label") if self.task.conditional else None
+        return self.data("label") if self.task.num_classes else None
 
     @cached_property
     def fake_label(self) -> Tensor | None:
         """Classes [B], uniform."""
-        if not self.task.num_classes or not self.task.conditional:
+        if not self.task.num_classes:
             return None
         return (self.draw("label", kind="uniform") * self.task.num_classes).long()
 
@@ -53,16 +53,21 @@ class GenerationPass(ForwardPass):
 
     @cached_property
     def fake(self) -> Tensor:
-        made = self.keep("fake", "generator", lambda: self.net("generator")(self.latent, self.fake_label))
+        made = self.keep("fake", "generator", lambda: self.net("generator")(self.latent, self._heard("fake_label")))
         return self.probe("fake", made)
 
     @cached_property
     def real_output(self) -> DiscriminatorOutput:
-        return self._both[0] if self._together else self.judge(self.real, self.real_label, "real")
+        return self._both[0] if self._together else self.judge(self.real, self._heard("real_label"), "real")
 
     @cached_property
     def fake_output(self) -> DiscriminatorOutput:
-        return self._both[1] if self._together else self.judge(self.fake, self.fake_label, "fake")
+        return self._both[1] if self._together else self.judge(self.fake, self._heard("fake_label"), "fake")
+
+    def _heard(self, name: str) -> Tensor | None:
+        """Labels, where some network looks at them: else nobody need draw them."""
+        label: Tensor | None = getattr(self, name) if getattr(self.task, "conditional", True) else None
+        return label
 
     @property
     def _together(self) -> bool:
@@ -72,7 +77,8 @@ class GenerationPass(ForwardPass):
             phase.player == "discriminator"
             and "adversarial" in phase.terms
             and not phase.probes
-            and self.task.judges_rows
+            and getattr(self.task, "judges_rows", False)
+            and type(self).judge is GenerationPass.judge  # or a task judges in a way of its own
         )
 
     @cached_property
@@ -80,7 +86,7 @@ class GenerationPass(ForwardPass):
         """The outputs for real and fake samples, from one pass."""
         augment = self.task.augment
         samples = torch.cat([augment(self, self.real, "real"), augment(self, self.fake, "fake")])
-        labels = [label for label in (self.real_label, self.fake_label) if label is not None]
+        labels = [label for name in ("real_label", "fake_label") if (label := self._heard(name)) is not None]
         output = self._output(samples, torch.cat(labels) if labels else None)
         count = len(self)
         return [_rows(output, slice(0, count)), _rows(output, slice(count, None))]
