@@ -154,7 +154,10 @@ def evaluate(argv: Sequence[str]) -> int:
         "written but the files that are asked for.",
     )
     parser.add_argument("what", metavar="RUN_OR_FOLDER", type=Path, help="a run, a folder of pictures, or an .npz")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="feature_extractor=... and dataset.*=...")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value",
+        help="feature_extractor=..., dataset.*=... and evaluation.validation=0, which looks at the real test pictures",
+    )  # fmt: skip
     parser.add_argument("--dataset", metavar="NAME", help="what pictures are compared with (a run knows its data)")
     parser.add_argument("--metrics", metavar="a,b", help="these only; gan-lab list metrics (all that can be had)")
     parser.add_argument("--samples", type=int, metavar="N", help="how many (as the run's config says; all pictures)")

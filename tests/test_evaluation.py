@@ -182,6 +182,18 @@ def test_grey_pictures_may_be_saved_in_colour(folder: Path, tmp_path: Path) -> N
     assert values[0] == values[1]
 
 
+def test_a_run_is_scored_with_other_held_out_pictures(folder: Path, tmp_path: Path) -> None:
+    found = {}
+    for held in (0, 500):
+        out = tmp_path / f"{held}.json"
+        words = [f"evaluation.validation={held}", "--metrics", "fd_test", "--samples", "100", "--json", str(out)]
+        assert main(["evaluate", str(folder / "scored"), *words]) == 0
+        (found[held],) = json.loads(out.read_text())["metrics"].values()
+    assert [entry.get("validation") for entry in found.values()] == [None, 500]
+    assert [entry["reference_samples"] for entry in found.values()] == [1_000, 500]
+    assert found[0]["reference"] != found[500]["reference"]
+
+
 # -- what goes wrong ---------------------------------------------------------------------------------------------------
 
 

@@ -84,6 +84,23 @@ def test_how_a_run_is_watched_scored_and_where_it_lies_makes_no_other_setting(tm
     assert not any(key.startswith(("tracking", "evaluation", "run_dir")) for key in comparison.differing)
 
 
+def test_settings_that_came_later_are_none_at_what_they_were_before(tmp_path: Path) -> None:
+    plant(tmp_path / "older", seed=0)
+    plant(tmp_path / "now", seed=1, trainer__seed=1, trainer__images=400, evaluation__validation=0)
+    plant(
+        tmp_path / "seen", trainer__seed=2, trainer__images=400, trainer__compile_mode="default", trainer__profile=True
+    )
+    assert not compared(tmp_path).differing
+
+
+def test_runs_that_trained_on_fewer_pictures_are_another_setting(tmp_path: Path) -> None:
+    plant(tmp_path / "all", seed=0)
+    plant(tmp_path / "fewer", seed=0, evaluation__validation=1_000)
+    comparison = compared(tmp_path)
+    assert len(comparison.runs) == 2, "neither repeats the other"
+    assert list(comparison.differing) == ["evaluation.validation"]
+
+
 def test_the_same_config_and_seed_twice_counts_once(tmp_path: Path) -> None:
     sweep(tmp_path / "one", {"hinge": [3.0, 3.1, 3.3]})
     sweep(tmp_path / "two", {"hinge": [3.0, 3.1, 3.3]})
