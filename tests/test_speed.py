@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gan_lab.core.hooks import Log
 from gan_lab.core.loop import Game, play, step
-from gan_lab.core.runtime import Runtime, judges_rows
+from gan_lab.core.runtime import VARIANTS, Runtime, judges_rows
 from gan_lab.datasets.store import Store
 from gan_lab.datasets.validation import Validation
 from gan_lab.profiling import HOOKS, STEPS, WARM_UP, Profile
@@ -218,19 +218,15 @@ def test_every_game_compiles_anew_and_may_have_many_variants(monkeypatch: pytest
         return module.forward
 
     original = torch.compile
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
-    with monkeypatch.context() as patch:
-        patch.setattr("gan_lab.core.runtime.VARIANTS", 12)
-        Runtime(compile="default").compiled(torch.nn.ModuleDict())
-        assert torch._dynamo.config.recompile_limit == 12
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
-    monkeypatch.setattr("gan_lab.core.runtime.VARIANTS", 8)
     monkeypatch.setattr(torch, "compile", lambda net, mode: original(net, backend=backend))
-    for width in range(8, 20):
-        nets = torch.nn.ModuleDict(
-            {"net": build_task(compose(*POINTS, f"generator.width={width}"), (2,), None, 0).nets.generator}
-        )
-        Runtime(compile="default").compiled(nets)["net"](torch.zeros(2, 16))
+    nets = [build_task(compose(*POINTS, f"generator.width={width}"), (2,), None, 0).nets for width in range(8, 20)]
+    with torch._dynamo.config.patch(recompile_limit=8):
+        Runtime(compile="default").compiled(torch.nn.ModuleDict())
+        assert torch._dynamo.config.recompile_limit == VARIANTS > 8
+    monkeypatch.setattr("gan_lab.core.runtime.VARIANTS", 8)
+    with torch._dynamo.config.patch(recompile_limit=8):
+        for net in nets:
+            Runtime(compile="default").compiled(net)["generator"](torch.zeros(2, 16))
     assert len(compiled) == 12
 
 
