@@ -92,10 +92,8 @@ RECIPES = ("experiment", "search")  # groups of the whole config: what to train,
 # A search only chooses values that each of its jobs then says itself.
 UNHASHED = ("run_dir", "sweep_dir", "sweep_name", "resume", "tracking", "hydra", "search")
 UNHASHED_TRAINER = ("device", "images", "rollbacks", "profile")
-ADDED: dict[str, dict[str, Any]] = {
-    "evaluation": {"validation": 0},
-    "trainer": {"compile_mode": "default"},
-}  # at these values newer settings are left out, too: older runs know none
+# What runs did before a setting was added, whatever its default becomes: at that value it is left out, too.
+ADDED: dict[str, dict[str, Any]] = {"evaluation": {"validation": 0}, "trainer": {"compile_mode": "default"}}
 
 
 def config_hash(config: dict[str, Any]) -> str:

@@ -25,18 +25,18 @@ PARTS = ("forward", "backward", "update")
 
 
 class Operations(TorchDispatchMode):
-    """Counts floating point operations by torch's own formulas.
+    """Counts floating point operations, by torch's own formulas unless others are given.
 
     Not with its FlopCounterMode, which also follows modules, by hooks that gradients of inputs do not bear.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, formulas: Mapping[Any, Callable[..., int]] = flop_registry) -> None:
         super().__init__()
-        self.total = 0
+        self.formulas, self.total = formulas, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
-        if (count := flop_registry.get(func._overloadpacket)) is not None:
+        if (count := self.formulas.get(func._overloadpacket)) is not None:
             self.total += count(*args, **(kwargs or {}), out_val=made)
         return made
 

@@ -238,7 +238,7 @@ def _speed(trainer: Trainer, runtime: Runtime) -> list[str]:
     if trainer.reuse_fakes:
         lines.append("trainer.reuse_fakes: G trains on the fakes that D saw; that is another algorithm")
     if trainer.precision == "bf16" and runtime.device.type == "cpu" and not has_bf16_units():
-        lines.append("this CPU has no units for bf16: trainer.precision=fp32 is faster here")
+        lines.append("this CPU has no units for bf16: trainer.precision=fp32 may be faster here")
     return lines
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -107,6 +109,26 @@ def test_a_term_may_still_ask_for_them() -> None:
     assert forward.real_output is not None  # type: ignore[attr-defined]
     assert "real_label" not in vars(forward), "not drawn"
     assert forward.real_label.shape == forward.fake_label.shape == (4,)  # type: ignore[attr-defined]
+
+
+# -- what is said ------------------------------------------------------------------------------------------------------
+
+
+def test_another_algorithm_is_called_so_and_a_slow_precision_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = (*POINTS, "trainer.precision=bf16", "trainer.reuse_fakes=true")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": False}, raising=False)
+    notes = assemble(compose(*words)).notes
+    assert any("trainer.reuse_fakes" in note and "another algorithm" in note for note in notes)
+    assert any("trainer.precision=fp32" in note for note in notes)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    assert not any("trainer.precision" in note for note in assemble(compose(*words)).notes)
+    assert not any("reuse_fakes" in note for note in assemble(compose(*POINTS)).notes)
+
+
+def test_recipes_are_listed_without_torch() -> None:
+    code = "import sys; from gan_lab.cli import main; main(['list', 'experiments']); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "fashion_mnist_5min" in done.stdout
 
 
 # -- waiting -----------------------------------------------------------------------------------------------------------

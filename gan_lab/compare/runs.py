@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from gan_lab.config import ADDED, flat
+from gan_lab.config import ADDED, UNHASHED_TRAINER, flat
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 
 SEED = "trainer.seed"
@@ -23,8 +23,8 @@ FASTEST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Settings that do not change what is trained: where a run lies, how it is watched and scored, on what it runs.
 # Scores of runs that were scored otherwise are told apart by their provenance.
 APART = {"run_dir", "sweep_dir", "sweep_name", "resume", "experiment", "search", SEED}
-APART |= {f"trainer.{name}" for name in ("device", "threads", "checkpoint_every", "keep_checkpoints")}
-APART |= {f"trainer.{name}" for name in ("rollbacks", "profile")}
+APART |= {f"trainer.{name}" for name in (*UNHASHED_TRAINER, "threads", "checkpoint_every", "keep_checkpoints")}
+APART -= {"trainer.images"}  # how long it was meant to train is a setting
 SECTIONS_APART = ("tracking.", "evaluation.", "feature_extractor.", "hydra.")
 TRAINED_ON = "evaluation.validation"  # but this does: what is held out is not trained on
 LATER = flat(ADDED)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 
-import torch
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks import compiling, data, limits, mixture, overhead, processes, reliability, scoring, steps
-from tests.benchmarks.measure import Result, arguments, short, surroundings, write_json
+from tests.benchmarks.measure import Result, arguments, in_words, measured, say, short, surroundings, write_json
 
 BENCHMARKS: dict[str, Callable[[int], Result]] = {
     "primer_step": steps.primer,
@@ -42,16 +39,9 @@ BENCHMARKS: dict[str, Callable[[int], Result]] = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     given = arguments("tests.benchmarks", __doc__, BENCHMARKS, 5, argv)
-    console, results = Console(width=None if sys.stdout.isatty() else 120), []
-    for name in given.names:
-        torch.set_num_threads(given.threads)  # an experiment may have asked for another number
-        with console.status(f"{name} ..."):
-            results.append(BENCHMARKS[name](given.rounds))
-    about = surroundings(given)
-    console.print(", ".join(f"{name} {value}" for name, value in about.items()), highlight=False)
-    console.print(table(results))
-    for result in results:
-        console.print("; ".join((f"{result.name}: {result.ratio_of}", *result.notes)), highlight=False)
+    results, about = list(measured(given, BENCHMARKS)), surroundings(given)
+    notes = ("; ".join((f"{result.name}: {result.ratio_of}", *result.notes)) for result in results)
+    say(in_words(about), table(results), *notes)
     write_json(given.json, {"surroundings": about, "benchmarks": [result.row() for result in results]})
 
 

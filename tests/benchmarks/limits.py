@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils.flop_counter import flop_registry, shape_wrapper
 
 from gan_lab.core.loop import step
+from gan_lab.profiling import Operations
 from tests.benchmarks.measure import Goal, Result, alternate
 from tests.benchmarks.steps import PRIMER, PRIMER_STEPS, game_of
 
@@ -23,9 +24,9 @@ def operations(action: Callable[[], object]) -> int:
     by matrix products do multiply what they pad, and are counted so.
     """
     convolutions = {aten.convolution: _convolution, aten.convolution_backward: _convolution_backward}
-    with FlopCounterMode(display=False, custom_mapping=convolutions) as counter:
+    with Operations(flop_registry | {kind: shape_wrapper(count) for kind, count in convolutions.items()}) as counter:
         action()
-    return int(counter.get_total_flops())
+    return int(counter.total)
 
 
 def _convolution(x: Any, weight: Any, *rest: Any, out_shape: Any) -> int:

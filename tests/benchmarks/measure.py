@@ -7,17 +7,22 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
+from rich.console import Console, RenderableType
 
 from gan_lab.core.hooks import Log
 from gan_lab.train import Assembly, assemble
 from tests.helpers import compose
+
+CONSOLE = Console(width=None if sys.stdout.isatty() else 120)
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -121,12 +126,29 @@ def arguments(
     return given
 
 
+def measured(given: argparse.Namespace, measures: Mapping[str, Callable[[int], Found]]) -> Iterator[Found]:
+    """What each chosen measure finds, one after another."""
+    for name in given.names:
+        torch.set_num_threads(given.threads)  # an experiment may have asked for another number
+        with CONSOLE.status(f"{name} ..."):
+            found = measures[name](given.rounds)
+        yield found
+
+
 def surroundings(given: argparse.Namespace) -> dict[str, Any]:
     """What figures depend on besides the code."""
     return {
         "torch": str(torch.__version__), "python": platform.python_version(), "machine": platform.machine(),
         "cores": os.cpu_count(), "threads": given.threads, "rounds": given.rounds,
     }  # fmt: skip
+
+
+def say(*lines: RenderableType) -> None:
+    CONSOLE.print(*lines, sep="\n", highlight=False)
+
+
+def in_words(about: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in about.items())
 
 
 def write_json(path: Path | None, content: dict[str, Any]) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 
-import torch
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks import growth
 from tests.benchmarks.curves import Curve
-from tests.benchmarks.measure import arguments, short, surroundings, write_json
+from tests.benchmarks.measure import arguments, in_words, measured, say, short, surroundings, write_json
 
 CURVES: dict[str, Callable[[int], list[Curve]]] = {
     "batch": growth.batch,
@@ -25,18 +22,13 @@ CURVES: dict[str, Callable[[int], list[Curve]]] = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     given = arguments("tests.benchmarks.scale", __doc__, CURVES, 3, argv)
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    about = surroundings(given)
-    console.print(", ".join(f"{name} {value}" for name, value in about.items()), "", sep="\n", highlight=False)
-    measured: list[Curve] = []
-    for name in given.names:
-        torch.set_num_threads(given.threads)
-        with console.status(f"{name} ..."):
-            found = CURVES[name](given.rounds)
+    curves, about = [], surroundings(given)
+    say(in_words(about), "")
+    for found in measured(given, CURVES):
         for curve in found:
-            console.print(table(curve), summary(curve), "", sep="\n", highlight=False)
-        measured += found
-    write_json(given.json, {"surroundings": about, "curves": [curve.row() for curve in measured]})
+            say(table(curve), summary(curve), "")
+        curves += found
+    write_json(given.json, {"surroundings": about, "curves": [curve.row() for curve in curves]})
 
 
 def table(curve: Curve) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from gan_lab.core.loop import Game
+from gan_lab.core.runtime import has_bf16_units
 from tests.benchmarks import plain
 from tests.benchmarks.measure import Goal, Result, build
 from tests.benchmarks.pairs import compared, copy_weights, timed
@@ -74,8 +75,8 @@ def default(rounds: int) -> Result:
 def default_bf16(rounds: int) -> Result:
     """The same loop in single precision, and our game in mixed precision."""
     result = Result("default_step_bf16", "s/step", BETTER, Goal("at least", 1.3))
-    has = "has" if torch.cpu._is_amx_tile_supported() else "lacks"
-    result.notes.append(f"another precision: it pays where the CPU multiplies bf16 matrices; this one {has} AMX")
+    has = "has" if has_bf16_units() else "lacks"
+    result.notes.append(f"another precision; this CPU {has} units for it")
     game = game_of(*DEFAULT, "trainer.precision=bf16")
     loop = beside(game, plain.PlainLoop, 32)
     result.notes.append(compared(game, loop))
