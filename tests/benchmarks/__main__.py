@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[int], Result]] = {
     "matmul_limit": limits.matmul,
     "compile_default": compiling.default,
     "compile_primer": compiling.primer,
+    "compile_primer_reuse": compiling.primer_reuse,
     "compile_mixture": compiling.mixture,
     "overhead": overhead.run,
     "data_share": data.share,
