@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[int], Result]] = {
     "compile_primer_reuse": compiling.primer_reuse,
     "compile_mixture": compiling.mixture,
     "overhead": overhead.run,
+    "overhead_small_batch": overhead.small_batch,
     "data_share": data.share,
     "data_rate": data.rate,
     "list": processes.listing,

@@ -13,21 +13,22 @@ from gan_lab.datasets.store import Store
 from tests.benchmarks.measure import Goal, Result, build, seconds
 
 BATCH = 64
-STEPS, FETCHES = 10, 100  # in a round
+STEPS, FETCHES = 25, 100  # in a round
 
 
 def share(rounds: int) -> Result:
     """How much of a step is spent on getting its batch."""
-    game = build("experiment=dcgan_mnist5k", log_every=10 * BATCH).game
+    game = build("experiment=dcgan_mnist5k", log_every=640).game
+    size = game.batch_size
     result = Result("data_share", "s/step", "fetching / whole step", Goal("at most", 0.01))
     step(game)
 
     def fetch() -> None:
         for i in range(FETCHES):
-            game.data.fetch("sample", game.order.rows(game.images + i * BATCH, BATCH), game.runtime.device)
+            game.data.fetch("sample", game.order.rows(game.images + i * size, size), game.runtime.device)
 
     def play() -> None:
-        train(game, game.images + STEPS * BATCH)
+        train(game, game.images + STEPS * size)
 
     for _ in range(rounds):
         whole = seconds(play) / STEPS

@@ -71,7 +71,8 @@ def memory(rounds: int) -> Result:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             np.save(folder / "images.npy", assembly.data.columns["sample"].numpy())
-            train = ("train", f"trainer.images={IMAGES}", "trainer.device=cpu", "tracking.wandb.mode=disabled")
+            sizes = f"trainer.images={IMAGES}", f"trainer.batch_size={BATCH}"
+            train = ("train", *sizes, "trainer.device=cpu", "tracking.wandb.mode=disabled")
             ours = _peak(folder, "-m", "gan_lab", *train, "run_dir=run")
             plain = ("--width", "32", "--steps", str(IMAGES // BATCH), "--batch-size", str(BATCH), "--threads", threads)
             baseline = _peak(folder, "-m", "tests.benchmarks.plain", "images.npy", *plain)

@@ -15,7 +15,7 @@ PRIMER = (
     "dataset.num=640",
 )  # fmt: skip
 # The default without what the plain loop has not, and with the half that its D loss has.
-DEFAULT = ("experiment=dcgan_mnist5k", "regularizer=[]", "trainer.ema=0", "task=primer")
+DEFAULT = ("experiment=dcgan_mnist5k", "regularizer=[]", "trainer.ema=0", "task=primer", "trainer.batch_size=64")
 PRIMER_STEPS, DEFAULT_STEPS = 2, 10  # timed in a round
 BETTER = "baseline / ours"
 
