@@ -89,6 +89,7 @@ class Game:
         self.runtime.sync_parameters(chain(self.nets.parameters(), self.nets.buffers()))
         modules = [part for part in self.stateful.values() if isinstance(part, nn.Module)]
         self._buffers = [buffer for module in modules for buffer in module.buffers()]
+        self._before = [torch.empty_like(buffer) for buffer in self._buffers]
         self._masked = {player for player, optimizer in optimizers.items() if _takes_found_inf(optimizer)}
         self._moving: str | None = None
         self._active: tuple[Phase, ...] | None = None
@@ -188,12 +189,17 @@ class Game:
         return skipped
 
     def buffers(self) -> list[Tensor]:
-        """Copies of what a move changes besides weights: batch statistics, singular vectors, terms' running means."""
-        return [buffer.clone() for buffer in self._buffers]
+        """Copies of what a move changes besides weights: batch statistics, singular vectors, terms' running means.
+
+        The next call overwrites them.
+        """
+        if self._buffers:
+            torch._foreach_copy_(self._before, self._buffers)
+        return self._before
 
     def restore(self, before: Sequence[Tensor], skipped: Tensor) -> None:
         """Undo the changes since `buffers()` where `skipped` is 1: on the device, so that the host does not wait."""
-        if not before:
+        if not before or not (self.runtime.asynchronous or skipped.item()):
             return
         undo = skipped > 0
         for buffer, old in zip(self._buffers, before, strict=True):

@@ -68,6 +68,11 @@ class Runtime:
         # The meta device has no generator of its own and draws nothing.
         self._generator = None if self.device.type == "meta" else torch.Generator(self.device)
 
+    @property
+    def asynchronous(self) -> bool:
+        """Whether the host goes on while the device computes, and would have to wait for a value."""
+        return self.device.type != "cpu"
+
     def generator(self, seed: int) -> torch.Generator | None:
         """The one generator of the game's device, set to `seed`."""
         return self._generator and self._generator.manual_seed(seed)

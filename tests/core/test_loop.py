@@ -294,9 +294,13 @@ class Tracking(nn.Module):
         self.seen.mul_(2)
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("reuse_fakes", [False, True])
-def test_a_batch_that_is_not_finite_leaves_no_trace_in_any_buffer(reuse_fakes: bool) -> None:
+def test_a_batch_that_is_not_finite_leaves_no_trace_in_any_buffer(
+    reuse_fakes: bool, asynchronous: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Batch statistics, singular vectors, a term's running mean: one NaN would stay in them for ever."""
+    monkeypatch.setattr(Runtime, "asynchronous", asynchronous)  # a CPU's way, and a GPU's
     nets = networks(norm=True)
     body: Any = nets["discriminator"].body
     body[0] = nn.Sequential(torch.nn.utils.parametrizations.spectral_norm(body[0]), nn.BatchNorm1d(8))
