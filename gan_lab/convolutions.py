@@ -9,8 +9,11 @@ normalization, every look is a power iteration.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 from torch.nn.functional import conv2d, conv_transpose2d, linear, pad
 
 FEW = 3  # channels of a picture
@@ -60,10 +63,8 @@ class Halving(nn.Conv2d):
         return conv2d(x, weight, self.bias, stride=2, padding=1)
 
     def _by_patches(self, x: Tensor, weight: Tensor) -> Tensor:
-        height, width = x.shape[2] // 2, x.shape[3] // 2
-        cells = _quarters(x)  # a patch of 4 x 4 pixels is one of 2 x 2 cells
-        parts = [cells[:, i : i + height, j : j + width] for i in (0, 1) for j in (0, 1)]
-        return _first(linear(torch.cat(parts, dim=3), _quartered(weight).flatten(1), self.bias))
+        patches = _Patches.apply(_quarters(x))  # a patch of 4 x 4 pixels is one of 2 x 2 cells
+        return _first(linear(patches, _quartered(weight).flatten(1), self.bias))
 
 
 class Doubling(nn.ConvTranspose2d):
@@ -111,6 +112,44 @@ def _quartered(weight: Tensor) -> Tensor:
     """Kernels [K, C, 4, 4] on such cells, [K, 2, 2, 4C]."""
     outside, channels, _, _ = weight.shape
     return _last(weight).reshape(outside, 2, 2, 2, 2, channels).transpose(2, 3).flatten(3)
+
+
+def _corners(maps: Tensor, height: int, width: int) -> list[Tensor]:
+    """What lies at the four corners of every patch of 2 x 2 cells, each [B, h, w, C]."""
+    return [maps[:, i : i + height, j : j + width] for i in (0, 1) for j in (0, 1)]
+
+
+class _Patches(Function):
+    """Cells [B, h + 1, w + 1, C] as patches of 2 x 2 of them, [B, h, w, 4C].
+
+    As an operation of its own, because autograd would fill a map with zeros for each of the slices, twice.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, cells: Tensor) -> Tensor:
+        return torch.cat(_corners(cells, cells.shape[1] - 1, cells.shape[2] - 1), dim=3)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        made: Tensor = _Cells.apply(gradient)
+        return made
+
+
+class _Cells(Function):
+    """Patches [B, h, w, 4C] added where they overlap, [B, h + 1, w + 1, C]: each is the adjoint of the other."""
+
+    @staticmethod
+    def forward(ctx: Any, patches: Tensor) -> Tensor:
+        batch, height, width, channels = patches.shape
+        cells = patches.new_zeros(batch, height + 1, width + 1, channels // 4)
+        for corner, part in zip(_corners(cells, height, width), patches.chunk(4, dim=3), strict=True):
+            corner += part
+        return cells
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        made: Tensor = _Patches.apply(gradient)
+        return made
 
 
 def _overlapped(patches: Tensor, dim: int) -> Tensor:
