@@ -63,8 +63,8 @@ class Halving(nn.Conv2d):
         return conv2d(x, weight, self.bias, stride=2, padding=1)
 
     def _by_patches(self, x: Tensor, weight: Tensor) -> Tensor:
-        patches = _Patches.apply(_quarters(x))  # a patch of 4 x 4 pixels is one of 2 x 2 cells
-        return _first(linear(patches, _quartered(weight).flatten(1), self.bias))
+        patches = _Patches.apply(_last(pad(x, (1, 1, 1, 1))))
+        return _first(linear(patches, _last(weight).flatten(1), self.bias))
 
 
 class Doubling(nn.ConvTranspose2d):
@@ -114,37 +114,40 @@ def _quartered(weight: Tensor) -> Tensor:
     return _last(weight).reshape(outside, 2, 2, 2, 2, channels).transpose(2, 3).flatten(3)
 
 
-def _corners(maps: Tensor, height: int, width: int) -> list[Tensor]:
-    """What lies at the four corners of every patch of 2 x 2 cells, each [B, h, w, C]."""
-    return [maps[:, i : i + height, j : j + width] for i in (0, 1) for j in (0, 1)]
-
-
 class _Patches(Function):
-    """Cells [B, h + 1, w + 1, C] as patches of 2 x 2 of them, [B, h, w, 4C].
+    """Pixels [B, 2h + 2, 2w + 2, C] as patches of 4 x 4 in steps of two, [B, h, w, 16C].
 
-    As an operation of its own, because autograd would fill a map with zeros for each of the slices, twice.
+    As an operation of its own, because autograd would fill a map with zeros for each slice.
     """
 
     @staticmethod
-    def forward(ctx: Any, cells: Tensor) -> Tensor:
-        return torch.cat(_corners(cells, cells.shape[1] - 1, cells.shape[2] - 1), dim=3)
+    def forward(ctx: Any, pixels: Tensor) -> Tensor:
+        pixels = pixels.contiguous()
+        batch, height, width, channels = pixels.shape
+        image, row, pixel, _ = pixels.stride()
+        shape = batch, height // 2 - 1, width // 2 - 1, 4, 4 * channels
+        patches = pixels.as_strided(shape, (image, 2 * row, 2 * pixel, row, 1))
+        return patches.clone(memory_format=torch.contiguous_format).flatten(3)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        made: Tensor = _Cells.apply(gradient)
+        made: Tensor = _Pixels.apply(gradient)
         return made
 
 
-class _Cells(Function):
-    """Patches [B, h, w, 4C] added where they overlap, [B, h + 1, w + 1, C]: each is the adjoint of the other."""
+class _Pixels(Function):
+    """Patches [B, h, w, 16C] added where they overlap, [B, 2h + 2, 2w + 2, C]: each is the adjoint of the other."""
 
     @staticmethod
     def forward(ctx: Any, patches: Tensor) -> Tensor:
         batch, height, width, channels = patches.shape
-        cells = patches.new_zeros(batch, height + 1, width + 1, channels // 4)
-        for corner, part in zip(_corners(cells, height, width), patches.chunk(4, dim=3), strict=True):
-            corner += part
-        return cells
+        rows = patches.unflatten(3, (4, 2, channels // 8))  # two pixels side by side are one cell
+        cells = patches.new_zeros(batch, height + 1, 2, width + 1, channels // 8)
+        for row in range(4):
+            for side in (0, 1):
+                corner = cells[:, row // 2 : row // 2 + height, row % 2, side : side + width]
+                corner += rows[:, :, :, row, side]
+        return cells.view(batch, 2 * height + 2, 2 * width + 2, channels // 16)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
