@@ -59,12 +59,19 @@ class Halving(nn.Conv2d):
             if self.in_channels == 1 or (self.in_channels <= FEW and x.requires_grad):
                 return conv2d(_first(_quarters(x)), _first(_quartered(weight)), self.bias)
             if weight.numel() > x.numel():
-                return self._by_patches(x, weight)
+                return (self._by_cells if torch.compiler.is_compiling() else self._by_patches)(x, weight)
         return conv2d(x, weight, self.bias, stride=2, padding=1)
 
     def _by_patches(self, x: Tensor, weight: Tensor) -> Tensor:
         patches = _Patches.apply(_last(pad(x, (1, 1, 1, 1))))
         return _first(linear(patches, _last(weight).flatten(1), self.bias))
+
+    def _by_cells(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The same from slices, of which torch.compile makes faster code: a patch is 2 x 2 cells of 2 x 2 pixels."""
+        height, width = x.shape[2] // 2, x.shape[3] // 2
+        cells = _quarters(x)
+        patches = torch.cat([cells[:, i : i + height, j : j + width] for i in (0, 1) for j in (0, 1)], dim=3)
+        return _first(linear(patches, _quartered(weight).flatten(1), self.bias))
 
 
 class Doubling(nn.ConvTranspose2d):

@@ -38,6 +38,11 @@ def test_it_computes_what_torch_does(name: str, channels_last: bool) -> None:
         torch.testing.assert_close(mine, wanted, rtol=1e-12, atol=1e-12)
 
 
+def test_what_is_compiled_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    test_it_computes_what_torch_does("heavy", channels_last=True)
+
+
 def _derivatives(layer: nn.Module, x: Tensor) -> list[Tensor]:
     """The output, the gradients of its squares, and those of the squared norm of the input's gradient, as R1 has it."""
     x = x.clone().requires_grad_()
