@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gan_lab.cli import main
-from tests.test_sweep_joblib import LONG, SHORT, Done, running, start, summaries
+from tests.test_sweep_joblib import LONG, SHORT, Done, both_saved, running, start, summaries
 
 LAUNCHERS = {
     "slurm": ["hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher.n_jobs=2"],
@@ -57,10 +57,9 @@ def test_whatever_becomes_of_a_job_the_others_finish_and_the_same_command_redoes
 def test_an_interrupt_saves_running_jobs_and_starts_no_other(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
 
-    def saved() -> bool:
-        return len(list(tmp_path.glob("out/*/checkpoints/*/state.pt"))) >= 2
-
-    with running(tmp_path, saved, *SWEEP, *LAUNCHERS["slurm"], *LONG, "trainer.seed=1,2,3,4") as process:
+    with running(
+        tmp_path, lambda: both_saved(tmp_path), *SWEEP, *LAUNCHERS["slurm"], *LONG, "trainer.seed=1,2,3,4"
+    ) as process:
         os.kill(process.pid, signal.SIGTERM)
         done = Done(process)
     assert done.code == 143, done.err
