@@ -188,21 +188,20 @@ class Game:
             optimizer.step()
         return skipped
 
-    def buffers(self) -> list[Tensor]:
-        """Copies of what a move changes besides weights: batch statistics, singular vectors, terms' running means.
-
-        The next call overwrites them.
-        """
+    def remember(self) -> None:
+        """Copy what a move changes besides weights: batch statistics, singular vectors, terms' running means."""
         if self._buffers:
             torch._foreach_copy_(self._before, self._buffers)
-        return self._before
 
-    def restore(self, before: Sequence[Tensor], skipped: Tensor) -> None:
-        """Undo the changes since `buffers()` where `skipped` is 1: on the device, so that the host does not wait."""
-        if not before or not (self.runtime.asynchronous or skipped.item()):
+    def restore(self, skipped: Tensor) -> None:
+        """Undo the changes since `remember()` where `skipped` is 1.
+
+        Where the host would have to wait for that value, the device decides by itself.
+        """
+        if not self._buffers or not (self.runtime.asynchronous or skipped.item()):
             return
         undo = skipped > 0
-        for buffer, old in zip(self._buffers, before, strict=True):
+        for buffer, old in zip(self._buffers, self._before, strict=True):
             # Behind autograd's back: fakes that are kept for the next phase have a graph that remembers the buffers.
             torch.where(undo, old, buffer, out=buffer.data)
 
@@ -218,7 +217,7 @@ def play(game: Game, phase: Phase, turn: int = 0, kept: Sequence[Kept] | None = 
     A move whose gradient is not finite leaves no trace in weights, optimizer and buffers.
     """
     runtime = game.runtime
-    before = game.buffers()
+    game.remember()
     values: dict[str, list[Tensor]] = {}
     parameters = game.give_turn(phase.player)
     for parameter in parameters:
@@ -248,7 +247,7 @@ def play(game: Game, phase: Phase, turn: int = 0, kept: Sequence[Kept] | None = 
     values["skipped"] = [game.update(phase.player, norm)]
     for action in phase.after:
         action(forward)
-    game.restore(before, values["skipped"][0])
+    game.restore(values["skipped"][0])
     for store in kept or ():
         store.drop(phase.player)
     return values

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,10 +43,9 @@ class Careless(Game):
         self.optimizers[player].step()
         return torch.zeros(())
 
-    def buffers(self) -> list[Tensor]:
-        return []
+    def remember(self) -> None: ...
 
-    def restore(self, before: Any, skipped: Tensor) -> None: ...
+    def restore(self, skipped: Tensor) -> None: ...
 
 
 def checks(rounds: int) -> Result:
