@@ -21,6 +21,7 @@ gan-lab: any generator against any discriminator under any loss, on any data
                                          pictures of a trained run: a .png grid, an .npz, or a folder
   gan-lab sample RUN --grid interpolation|classes|neighbours
                                          what the run has learnt, laid out to be judged
+  gan-lab apply RUN INPUT... --out DIR   a trained translator on your own pictures, of any size
   gan-lab evaluate RUN [--samples N --metrics a,b --json FILE]
                                          scores with fresh noise, each with its provenance
   gan-lab evaluate FOLDER --dataset NAME
@@ -56,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # spin costs an idle one nothing that could be measured. It is read when torch is first imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
     words = list(sys.argv[1:] if argv is None else argv)
-    commands = {"train": train, "list": list_parts, "sample": sample, "evaluate": evaluate, "compare": compare}
-    commands["dashboard"] = dashboard
+    commands = {"list": list_parts, "sample": sample, "apply": apply, "evaluate": evaluate, "compare": compare}
+    commands |= {"dashboard": dashboard}
     if words[:1] in (["--version"], ["-V"]):
         print(f"gan-lab {__version__}")
         return 0
@@ -66,11 +67,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0 if words else 2
     if words[0].startswith(("--shell-completion", "-sc")):  # the shell asks the bare command
         words.insert(0, "train")
-    if words[0] not in commands:
-        near = difflib.get_close_matches(words[0], commands, n=1)
+    if words[0] not in ("train", *commands):
+        near = difflib.get_close_matches(words[0], ("train", *commands), n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        return _refuse(f"{words[0]}: there is no such command.{hint} Choose from: {', '.join(commands)}")
+        return _refuse(f"{words[0]}: there is no such command.{hint} Choose from: train, {', '.join(commands)}")
     try:
+        if words[0] == "train":  # it has Hydra's grammar, and no parser here
+            from gan_lab.commands.train import train
+
+            return train(words[1:])
         return commands[words[0]](words[1:])
     except ValueError as error:
         if os.environ.get("GAN_LAB_DEBUG"):
@@ -89,16 +94,9 @@ def _refuse(message: str) -> int:
     return 2
 
 
-def train(argv: Sequence[str]) -> int:
-    """Train one run, or with -m a sweep."""
-    from gan_lab.launch import launch
-
-    return launch(argv)
-
-
 def list_parts(argv: Sequence[str]) -> int:
     """Print the names of one kind, one a line, or of every kind under its heading."""
-    from gan_lab import config
+    from gan_lab.config import presets
     from gan_lab.registry import KINDS, unknown
 
     recipes = {"experiments": "experiment", "searches": "search"}
@@ -108,12 +106,12 @@ def list_parts(argv: Sequence[str]) -> int:
     kind = parser.parse_args(argv).kind
     if kind is None:
         for name, group in groups.items():
-            print(name, *(f"  {option}" for option in config.options(group)), sep="\n")
+            print(name, *(f"  {option}" for option in presets.options(group)), sep="\n")
         return 0
     by_any_name = groups | {group: group for group in groups.values()}
     if kind not in by_any_name:
         raise unknown("list", kind, groups)
-    print(*config.options(by_any_name[kind]), sep="\n")
+    print(*presets.options(by_any_name[kind]), sep="\n")
     return 0
 
 
@@ -136,14 +134,35 @@ def sample(argv: Sequence[str]) -> int:
         help=".png: one grid; .npz: uint8 NHWC under the key images; else a folder with a PNG each (samples.png)",
     )  # fmt: skip
     given = parser.parse_args(argv)
-    from gan_lab.sampling import write_samples
+    from gan_lab.commands.sample import write_samples
 
-    said = write_samples(
+    caption = write_samples(
         given.run, given.out, given.num, given.seed, given.device, label=given.label, grid=given.grid,
         which=given.checkpoint,
     )  # fmt: skip
-    print(*([said] if said else []), given.out, sep="\n")
+    print(*([caption] if caption else []), given.out, sep="\n")
     return 0
+
+
+def apply(argv: Sequence[str]) -> int:
+    """Put files of the user's own through a trained network."""
+    parser = _Parser(
+        prog="gan-lab apply",
+        description="A trained translator on pictures of your own, of any size: each is written to DIR under its own "
+        "name. Files that cannot be read are named, and the others are done.",
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="a run directory, of a task that translates")
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", type=Path, help="pictures, or folders of them")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="a folder, which is made")
+    parser.add_argument("--tile", type=int, metavar="N", help="pixels of a tile's side; 0: whole pictures (by memory)")
+    parser.add_argument("--checkpoint", default="newest", metavar="WHICH", help=CHECKPOINT)
+    parser.add_argument("--device", default="auto", help=DEVICE)
+    given = parser.parse_args(argv)
+    from gan_lab.commands.apply import apply_to_files
+
+    return apply_to_files(
+        given.run, given.inputs, given.out, tile=given.tile, which=given.checkpoint, device=given.device
+    )
 
 
 def evaluate(argv: Sequence[str]) -> int:
@@ -168,12 +187,12 @@ def evaluate(argv: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores with their provenance")
     parser.add_argument("--neighbours", type=Path, metavar="FILE.png", help="the samples nearest to training pictures")
     given = parser.parse_intermixed_args(argv)
-    from gan_lab.evaluation import Wishes
-    from gan_lab.evaluation import evaluate as measure
+    from gan_lab.commands.evaluate import EvaluateOptions
+    from gan_lab.commands.evaluate import evaluate as measure
 
     metrics = None if given.metrics is None else [name for name in given.metrics.split(",") if name]
     measure(
-        Wishes(
+        EvaluateOptions(
             given.what, given.dataset, metrics, given.samples, given.noise_seeds, given.checkpoint, given.device,
             given.force, given.json, given.neighbours, tuple(given.overrides),
         )
@@ -206,10 +225,10 @@ def compare(argv: Sequence[str]) -> int:
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page: curves, tables, samples, warnings")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the comparison with every run's value")
     given = parser.parse_args(argv)
-    from gan_lab.compare.command import Wishes
+    from gan_lab.compare.command import CompareOptions
     from gan_lab.compare.command import compare as rank
 
-    rank(Wishes(given.paths, given.metric, given.at, given.where, given.html, given.json))
+    rank(CompareOptions(given.paths, given.metric, given.at, given.where, given.html, given.json))
     return 0
 
 
@@ -224,7 +243,7 @@ def dashboard(argv: Sequence[str]) -> int:
     parser.add_argument("--entity", metavar="NAME", help="the user or team that has the runs (as their links say)")
     parser.add_argument("--project", metavar="NAME", help="the project that they are in (as their links say)")
     given = parser.parse_args(argv)
-    from gan_lab.dashboard import make
+    from gan_lab.commands.dashboard import make
 
     workspace, report = make(given.path, given.entity, given.project)
     print(f"workspace  {workspace}", f"report     {report}", sep="\n")

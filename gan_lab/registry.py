@@ -19,7 +19,6 @@ import importlib
 import importlib.metadata
 import inspect
 import math
-import operator
 import os
 import pkgutil
 import sys
@@ -247,9 +246,12 @@ def read(section: type[T], config: Any, where: str) -> T:
 class Registry:
     """The parts of one kind, by name."""
 
-    def __init__(self, kind: str, *groups: str, package: str | None = None, listed: bool = False) -> None:
+    def __init__(
+        self, kind: str, *groups: str, package: str | None = None, listed: bool = False, optional: bool = False
+    ) -> None:
         self.kind, self.groups, self.package = kind, groups, package
         self.listed = listed  # chosen as a list: `regularizer=[r1,lecam]`
+        self.optional = optional  # null unless a task wants it: then it stands in no config and no hash
         self.classes: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -304,6 +306,7 @@ regularizers = Registry("regularizers", "regularizer", package="regularizer.{nam
 augmentations = Registry("augmentations", "augment")
 datasets = Registry("datasets", "dataset")
 tasks = Registry("tasks", "task")
+degradations = Registry("degradations", "degradation", optional=True)
 optimizers = Registry("optimizers", "optimizer/generator", "optimizer/discriminator")
 schedules = Registry("schedules", "schedule/learning_rate", "schedule/beta2", "schedule/regularizer")
 feature_extractors = Registry("feature_extractors", "feature_extractor")
@@ -311,16 +314,23 @@ metrics = Registry("metrics")  # named in `evaluation.metrics`; they have no set
 KINDS: dict[str, Registry] = {
     registry.kind: registry
     for registry in (
-        generators, discriminators, losses, regularizers, augmentations, datasets, tasks, optimizers, schedules,
-        feature_extractors, metrics,
+        generators, discriminators, losses, regularizers, augmentations, datasets, degradations, tasks, optimizers,
+        schedules, feature_extractors, metrics,
     )
 }  # fmt: skip
 GROUPS: dict[str, Registry] = {group: registry for registry in KINDS.values() for group in registry.groups}
 
 
 def node(config: Any, group: str) -> Any:
-    """A group's node in a config: `optimizer/generator` lies at `optimizer.generator`."""
-    return functools.reduce(operator.getitem, group.split("/"), config)
+    """A group's node in a config: `optimizer/generator` lies at `optimizer.generator`. None where it has none."""
+    for name in group.split("/"):
+        config = config[name] if config is not None and name in config else None
+    return config
+
+
+def optional_groups() -> set[str]:
+    """Groups that may be null: a task that has no use for them leaves them out of configs and hashes."""
+    return {group for registry in KINDS.values() if registry.optional for group in registry.groups}
 
 
 def publish() -> None:
@@ -339,8 +349,8 @@ def publish() -> None:
 # -- who registers -----------------------------------------------------------------------------------------------------
 
 HOMES = (
-    "generators", "discriminators", "datasets", "tasks", "losses", "regularizers", "augment", "optimizers",
-    "schedules", "feature_extractors", "metrics", "config",
+    "generators", "discriminators", "datasets", "degradations", "tasks", "losses", "regularizers", "augment", "optimizers",
+    "schedules", "feature_extractors", "metrics", "config.sections",
 )  # fmt: skip
 _loaded = False
 

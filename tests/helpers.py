@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from gan_lab import config, launch
+from gan_lab.config import composition, hydra_store
 
 
 def compose(*overrides: str) -> DictConfig:
     """A config as a job gets it."""
     import tests.toy_data  # noqa: F401
 
-    config.publish()
-    return config.without_hydra(launch._compose(list(overrides)))
+    hydra_store.publish()
+    return hydra_store.without_hydra(composition.compose(list(overrides)))

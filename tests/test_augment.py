@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gan_lab import registry
 from gan_lab.augment import DiffAugment, Flip, Identity, color, cutout, flip_and_shift, translation
-from gan_lab.config import publish
+from gan_lab.config.hydra_store import publish
 from gan_lab.core.runtime import Runtime
 from tests.core.toys import Pass, ToyTask, make_game, networks
 from tests.helpers import compose

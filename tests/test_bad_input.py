@@ -14,7 +14,8 @@ import pytest
 import torch
 import yaml
 
-from gan_lab import config, registry
+from gan_lab import registry
+from gan_lab.config import hydra_store, presets
 from gan_lab.cli import main
 
 PARTS = "experiment=none generator=mlp discriminator=mlp dataset=mixture"  # no recipe's, which may be tuned
@@ -50,7 +51,7 @@ def refuse(
         capfd.readouterr()
         recwarn.clear()
         with monkeypatch.context() as patch:
-            patch.setattr("gan_lab.life.train", _must_not_train)
+            patch.setattr("gan_lab.run.training_run.train", _must_not_train)
             code = main(words.split() if isinstance(words, str) else words)
         error = capfd.readouterr().err
         assert error.startswith("gan-lab: "), error
@@ -93,22 +94,22 @@ def choice(group: str, name: str) -> str:
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("group", config.groups())
+@pytest.mark.parametrize("group", presets.groups())
 def test_an_unknown_name_is_refused_with_every_choice(group: str, refuse: Refuse) -> None:
     line = refuse(["train", choice(group, "qqqq")], "qqqq", "no such choice")
-    assert line.strip().endswith(f"Choose from: {', '.join(config.options(group))}")
+    assert line.strip().endswith(f"Choose from: {', '.join(presets.options(group))}")
 
 
-@pytest.mark.parametrize("group", config.groups())
+@pytest.mark.parametrize("group", presets.groups())
 def test_a_misspelled_name_is_refused_with_the_nearest(group: str, refuse: Refuse) -> None:
-    name = max(config.options(group), key=len)
+    name = max(presets.options(group), key=len)
     line = refuse(["train", choice(group, f"{name}q")])
     assert name in line.split("Did you mean ")[1].split("?")[0].split(" or ")
 
 
-@pytest.mark.parametrize("group", config.groups())
+@pytest.mark.parametrize("group", presets.groups())
 def test_an_unknown_name_in_a_sweep_is_refused_before_any_job(group: str, refuse: Refuse) -> None:
-    good = config.options(group)[0]
+    good = presets.options(group)[0]
     both = f"{choice(group, good)},{choice(group, 'qqqq').partition('=')[2]}"
     refuse(["train", "-m", both], "qqqq", "no such choice", good)
 
@@ -255,7 +256,7 @@ def test_a_launcher_that_is_not_installed_is_refused_with_what_to_install(
 ) -> None:
     from hydra.core.config_store import ConfigStore
 
-    config.publish()
+    hydra_store.publish()
     kind, _, name = choice.partition("=")
     assert main(["train", "--cfg", "job", "experiment=none"]) == 0  # Hydra has loaded its plug-ins
     monkeypatch.delitem(ConfigStore.instance().repo["hydra"][kind], f"{name}.yaml", raising=False)

@@ -14,12 +14,13 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from gan_lab import config
+from gan_lab.config import hydra_store, identity, presets
 from gan_lab.cli import main
 from gan_lab.registry import GROUPS, KINDS, load
-from gan_lab.train import check_parts, resolved
+from gan_lab.config.composition import check_parts
+from gan_lab.config.identity import resolved
 
-EXPERIMENTS = sorted(path.stem for path in config.EXPERIMENTS.glob("*.yaml"))
+EXPERIMENTS = sorted(path.stem for path in presets.EXPERIMENTS.glob("*.yaml"))
 PARTS = "experiment=none generator=mlp discriminator=mlp dataset=mixture"
 TINY = (
     f"{PARTS} generator.width=8 generator.depth=1 discriminator.width=8 discriminator.depth=1 trainer.images=8 "
@@ -29,17 +30,17 @@ TINY = (
 
 @pytest.fixture(scope="module", autouse=True)
 def published() -> None:
-    config.publish()
+    hydra_store.publish()
 
 
 def compose(*overrides: str) -> DictConfig:
     GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(config.CONF), version_base="1.3"):
+    with hydra.initialize_config_dir(str(presets.CONF), version_base="1.3"):
         return hydra.compose("config", list(overrides))
 
 
 def stems(group: str) -> set[str]:
-    return {path.stem for path in (config.CONF / group).glob("*.yaml")}
+    return {path.stem for path in (presets.CONF / group).glob("*.yaml")}
 
 
 def leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -61,14 +62,14 @@ def test_no_preset_takes_the_name_of_a_registered_part(group: str) -> None:
 
 
 def test_every_preset_lies_in_a_group() -> None:
-    files = {path.relative_to(config.CONF).as_posix() for path in config.CONF.rglob("*") if path.is_file()}
-    known = {f"{group}/{stem}.yaml" for group in config.groups() for stem in stems(group)}
+    files = {path.relative_to(presets.CONF).as_posix() for path in presets.CONF.rglob("*") if path.is_file()}
+    known = {f"{group}/{stem}.yaml" for group in presets.groups() for stem in stems(group)}
     assert files == {"config.yaml", "hydra/launcher/laptop.yaml"} | known
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_chooses_parts_and_sets_stable_sections_only(name: str) -> None:
-    text = (config.EXPERIMENTS / f"{name}.yaml").read_text()
+    text = (presets.EXPERIMENTS / f"{name}.yaml").read_text()
     content = yaml.safe_load(text)
     assert text.splitlines()[0] == "# @package _global_"
     assert content.keys() <= {"defaults", "trainer", "evaluation", "tracking", "hydra"}
@@ -83,17 +84,17 @@ def test_an_experiment_chooses_parts_and_sets_stable_sections_only(name: str) ->
         assert group in {*GROUPS, "hydra/sweeper", "hydra/launcher"}, override
         if group in GROUPS:
             chosen = choice if isinstance(choice, list) else [choice]
-            assert set(chosen) <= set(config.options(group))
+            assert set(chosen) <= set(presets.options(group))
 
 
 def test_every_experiment_composes_with_every_part_and_preset() -> None:
     """Each composition takes the next choice of every group. Of all pairs of an experiment and a choice a third occurs:
     every choice with some experiments, every experiment with some choices of each group. An experiment sets no part's
     fields, as the test above says, so what breaks one pair breaks others."""
-    config.publish()
-    choices = {group: config.options(group) for group in GROUPS}
+    hydra_store.publish()
+    choices = {group: presets.options(group) for group in GROUPS}
     GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(config.CONF), version_base="1.3"):
+    with hydra.initialize_config_dir(str(presets.CONF), version_base="1.3"):
         for first, experiment in enumerate([*EXPERIMENTS, "none"]):
             for i in range(first % 3, max(map(len, choices.values())), 3):
                 words = []
@@ -110,7 +111,7 @@ def test_every_experiment_composes_with_every_part_and_preset() -> None:
 def test_an_experiment_composes_as_it_stands(name: str) -> None:
     composed = compose(f"experiment={name}")
     check_parts(composed)
-    said = yaml.safe_load((config.EXPERIMENTS / f"{name}.yaml").read_text())
+    said = yaml.safe_load((presets.EXPERIMENTS / f"{name}.yaml").read_text())
     for section in ("trainer", "evaluation", "tracking"):
         for path, value in leaves(said.get(section, {})):
             actual: Any = resolved(composed)[section]
@@ -277,7 +278,7 @@ def test_a_jobs_name_does_not_depend_on_the_order_of_its_overrides() -> None:
     words = ["generator=mlp", "generator.width=8", "trainer.seed=1", "regularizer=[r1]", "trainer.images=100"]
     shuffled = random.Random(0).sample(words, len(words))
     assert shuffled != words
-    assert config.job_name(shuffled) == config.job_name(words)
+    assert identity.job_name(shuffled) == identity.job_name(words)
 
 
 def test_a_jobs_name_ignores_what_does_not_change_what_is_trained() -> None:
@@ -287,7 +288,7 @@ def test_a_jobs_name_ignores_what_does_not_change_what_is_trained() -> None:
         "tracking.wandb.mode=offline", "hydra/launcher=basic", "hydra.mode=MULTIRUN", "+hydra.verbose=true",
     ]  # fmt: skip
     for word in elsewhere:
-        assert config.job_name([*words, word]) == config.job_name(words), word
+        assert identity.job_name([*words, word]) == identity.job_name(words), word
 
 
 def test_a_jobs_name_tells_apart_what_is_trained() -> None:
@@ -297,4 +298,4 @@ def test_a_jobs_name_tells_apart_what_is_trained() -> None:
         [*words, "trainer.images=5"], [*words, "evaluation.samples=5"],
         ["generator=mlp", "trainer.seed=1,trainer.ema=0"],
     ]  # fmt: skip
-    assert len({config.job_name(other) for other in [words, *others]}) == len(others) + 1
+    assert len({identity.job_name(other) for other in [words, *others]}) == len(others) + 1

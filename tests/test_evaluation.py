@@ -18,7 +18,7 @@ from PIL import Image
 
 from gan_lab.cli import main
 from gan_lab.core import checkpoint
-from gan_lab.evaluation import _changed
+from gan_lab.commands.evaluate import changed_config
 from gan_lab.tracking.run_directory import RunDirectory
 from tests import toy_data
 from tests.core.toys import equal
@@ -164,9 +164,9 @@ def test_a_runs_own_extractor_may_be_changed_in_one_setting() -> None:
     config = OmegaConf.create(
         {"feature_extractor": {"name": "inception-v3-compat", "weights": "old.pth", "layer": 192}}
     )
-    changed = _changed(config, ["feature_extractor.weights=new.pth"]).feature_extractor
+    changed = changed_config(config, ["feature_extractor.weights=new.pth"]).feature_extractor
     assert changed == {"name": "inception-v3-compat", "weights": "new.pth", "layer": 192}
-    replaced = _changed(config, ["feature_extractor=mnist5k"]).feature_extractor
+    replaced = changed_config(config, ["feature_extractor=mnist5k"]).feature_extractor
     assert replaced == {"name": "mnist5k"}
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from gan_lab.core.hooks import Hook
 from gan_lab.core.loop import train
-from gan_lab.train import assemble
+from gan_lab.run.assembly import assemble
 from tests.helpers import compose
 
 BATCH, STEPS = 3, 20

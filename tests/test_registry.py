@@ -20,7 +20,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from gan_lab import config, registry
+from gan_lab import registry
+from gan_lab.config import hydra_store, presets
 from gan_lab.registry import GROUPS, KINDS, Bounds, NonNegative, Positive, Rate, Share, generators
 
 
@@ -44,9 +45,9 @@ def toys() -> Iterator[None]:
 
 def compose(*overrides: str) -> Any:
     """The config as Hydra makes it from the command line's words."""
-    config.publish()
+    hydra_store.publish()
     GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(config.CONF), version_base="1.3"):
+    with hydra.initialize_config_dir(str(presets.CONF), version_base="1.3"):
         return hydra.compose("config", ["experiment=none", *overrides])
 
 
@@ -369,7 +370,7 @@ def test_a_plugin_of_the_current_directory_is_listed_and_its_nodes_unpickle_in_a
     assert result.returncode == 0, result.stderr
     error, *names = result.stdout.split()
     assert error == "ValidationError"
-    assert set(names) == generators.classes.keys() | set(config.options("generator"))
+    assert set(names) == generators.classes.keys() | set(presets.options("generator"))
     assert "theirs" in names
 
 

@@ -387,7 +387,7 @@ def tiny(
         n_critic=n_critic,
     )
     task.nets.to(device)
-    data = Store({"sample": random(32, *SHAPE, seed=7).float().tanh(), "label": torch.arange(32) % 2})
+    data = Store({"sample": random(32, *SHAPE, seed=7).float().tanh().permute(0, 2, 3, 1), "label": torch.arange(32) % 2})
     options.setdefault("optimizer", lambda p: torch.optim.SGD(p, 0.1))
     phases = task.phases(NonSaturating(), regularizers)
     return make_game(task, phases, data=data, **options)

@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from gan_lab.cli import main
+from gan_lab.core.runtime import inference
 from gan_lab.datasets.store import scale, unscale
-from gan_lab.grids import LAYOUTS, NEIGHBOURS, STEPS
-from gan_lab.sampling import TrainedRun
-from gan_lab.tracking.pictures import GAP
+from gan_lab.tasks.generation import Generation
+from gan_lab.tasks.layouts import NEIGHBOURS, STEPS
+from gan_lab.run.trained_run import TrainedRun
+from gan_lab.display.pictures import GAP
 from tests import toy_data
+
+LAYOUTS = Generation.layouts
 
 TINY = [
     "train", "experiment=none", "generator=mlp", "discriminator=mlp", "generator.width=8", "discriminator.width=8",
@@ -41,19 +46,25 @@ def cells(sheet: np.ndarray, size: int = 8) -> np.ndarray:
     return np.stack([[sheet[y : y + size, x : x + size, 0] for x in starts[:columns]] for y in starts[:rows]])
 
 
+def generate(run: TrainedRun, z: Tensor, label: Tensor) -> Tensor:
+    with inference(run.nets, "running") as nets:
+        samples: Tensor = run.task.generate(nets, z, label)
+    return samples
+
+
 def test_chosen_classes_take_turns_and_keep_their_latents(runs: Path) -> None:
     run = TrainedRun(runs / "classes")
     z, _ = run.task.latents(5, seed=3)
-    expected = run.generate(z, torch.tensor([1, 0, 1, 0, 1]))
-    torch.testing.assert_close(run.sample(5, 3, run.labels("1,0")), expected)
-    assert not torch.allclose(run.sample(5, 3, run.labels("0")), expected)
+    expected = generate(run, z, torch.tensor([1, 0, 1, 0, 1]))
+    torch.testing.assert_close(run.examples(5, 3, run.labels("1,0"))["sample"], expected)
+    assert not torch.allclose(run.examples(5, 3, run.labels("0"))["sample"], expected)
 
 
 def test_the_command_writes_one_class(runs: Path, tmp_path: Path) -> None:
     out = tmp_path / "ones.npz"
     assert main(["sample", str(runs / "classes"), "--label", "1", "--num", "70", "--out", str(out)]) == 0
     run = TrainedRun(runs / "classes")
-    expected = unscale(run.sample(70, 0, torch.tensor([1])))
+    expected = unscale(run.examples(70, 0, torch.tensor([1]))["sample"])
     assert np.array_equal(np.load(out)["images"], expected.numpy())
 
 
@@ -110,9 +121,9 @@ def test_every_layout_is_written_as_a_picture(layout: str, runs: Path, workdir: 
 
 def test_an_interpolation_runs_from_one_sample_to_another_on_a_sphere(runs: Path) -> None:
     run = TrainedRun(runs / "classes")
-    sheet, _ = LAYOUTS["interpolation"](run, 2, 5, torch.tensor([1]))
+    sheet = LAYOUTS["interpolation"](run, 2, 5, torch.tensor([1])).content
     z, _ = run.task.latents(4, seed=5)
-    ends = unscale(run.generate(z, torch.ones(4, dtype=torch.long)))[..., 0].numpy()
+    ends = unscale(generate(run, z, torch.ones(4, dtype=torch.long)))[..., 0].numpy()
     grid = cells(sheet)
     assert np.abs(grid[:, 0].astype(int) - ends[0::2]).max() <= 1
     assert np.abs(grid[:, -1].astype(int) - ends[1::2]).max() <= 1
@@ -125,11 +136,12 @@ def test_an_interpolation_runs_from_one_sample_to_another_on_a_sphere(runs: Path
 
 def test_a_column_of_classes_has_one_latent(runs: Path) -> None:
     run = TrainedRun(runs / "classes")
-    sheet, said = LAYOUTS["classes"](run, 3, 0, None)
+    made = LAYOUTS["classes"](run, 3, 0, None)
+    sheet, said = made.content, made.caption
     assert said == "rows: 0, 1"
     z, _ = run.task.latents(3, seed=0)
     for label, row in enumerate(cells(sheet)):
-        expected = unscale(run.generate(z, torch.full((3,), label)))[..., 0].numpy()
+        expected = unscale(generate(run, z, torch.full((3,), label)))[..., 0].numpy()
         assert np.array_equal(row, expected)
 
 
@@ -137,7 +149,8 @@ def test_neighbours_of_a_copied_picture_begin_with_it(runs: Path, monkeypatch: p
     run = TrainedRun(runs / "classes")
     data = toy_data.ToyPictures(image_size=8).load().columns["sample"]
     monkeypatch.setattr(run, "sample", lambda num, seed, labels: scale(data[[5, 11]]))
-    sheet, said = LAYOUTS["neighbours"](run, 2, 0, None)
+    made = LAYOUTS["neighbours"](run, 2, 0, None)
+    sheet, said = made.content, made.caption
     left, right = sheet[:, : 8 + 2 * GAP], sheet[:, 8 + 2 * GAP :]
     copies = cells(right)
     for row, source in enumerate((5, 11)):

@@ -17,9 +17,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from gan_lab.cli import main
 from gan_lab.losses import NonSaturating
 from gan_lab.registry import losses
-from gan_lab.sweep.asking import tell
+from gan_lab.sweep.optuna_sweeper import tell
 from gan_lab.sweep.findings import read_findings
-from gan_lab.sweep.study import ABANDONED, JOURNAL, Place
+from gan_lab.sweep.study import ABANDONED, JOURNAL, StudyLocation
 from tests.compare.planted import plant
 
 optuna = pytest.importorskip("optuna")
@@ -34,7 +34,7 @@ RATE = "optimizer.generator.learning_rate=tag(log,interval(1e-4,1e-2))"
 
 
 def study() -> Any:
-    return Place("out", str(Path("out", JOURNAL)), "modes").open()
+    return StudyLocation("out", str(Path("out", JOURNAL)), "modes").open()
 
 
 def states() -> list[str]:
@@ -151,7 +151,7 @@ def test_compare_tells_what_a_search_has_found(workdir: Path, capsys: pytest.Cap
 
 
 def test_a_job_that_is_worse_than_others_were_gives_up(tmp_path: Path) -> None:
-    place = Place("s", str(tmp_path / JOURNAL), "fd", "median", startup_trials=2)
+    place = StudyLocation("s", str(tmp_path / JOURNAL), "fd", "median", startup_trials=2)
     made = place.open(directions=["minimize"])
     for value in (1.0, 2.0, 3.0):
         trial = made.ask()
@@ -185,7 +185,7 @@ def test_a_pruned_run_ends_as_that_and_is_no_failure(workdir: Path, capsys: pyte
 
 
 def test_a_diverged_run_counts_as_the_worst_and_a_failed_one_teaches_nothing(tmp_path: Path) -> None:
-    made = Place("s", str(tmp_path / JOURNAL), "fd").open(directions=["minimize"])
+    made = StudyLocation("s", str(tmp_path / JOURNAL), "fd").open(directions=["minimize"])
     told = {}
     for status in ("finished", "diverged", "failed"):
         trial = made.ask()

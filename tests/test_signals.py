@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gan_lab.cli import main
-from gan_lab.signals import Interrupted, Signals, before_training, ending, job_id, requeue
+from gan_lab.run.signals import Interrupted, Signals, before_training, ending, job_id, requeue
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -20,8 +21,10 @@ from gan_lab.core.loop import Game, play, step
 from gan_lab.core.runtime import VARIANTS, Runtime, judges_rows
 from gan_lab.datasets.store import Store
 from gan_lab.datasets.validation import Validation
-from gan_lab.profiling import HOOKS, STEPS, WARM_UP, Profile
-from gan_lab.train import assemble, build_task
+from gan_lab.run.profiling import HOOKS, STEPS, WARM_UP, Profile
+from gan_lab.datasets.columns import described_by
+from gan_lab.run.assembly import assemble
+from gan_lab.run.parts import build_task, supplied_values
 from tests.helpers import compose
 from tests.toy_data import ToyPictures
 
@@ -34,6 +37,11 @@ PICTURES = (
 )
 POINTS = ("experiment=none", "dataset=mixture", "generator=mlp", "discriminator=mlp", "trainer.device=cpu")
 SMALL = ("generator.width=8", "discriminator.width=8")
+
+
+def built(config: DictConfig, shape: tuple[int, ...], classes: int | None) -> Any:
+    """A task with its networks, for data of a shape and a number of classes."""
+    return build_task(config, described_by(shape, classes), supplied_values(shape, classes), 0)
 
 
 def game_of(*overrides: str) -> Game:
@@ -91,8 +99,8 @@ def test_a_network_that_does_not_say_so_mixes_rows() -> None:
 
 
 def test_labels_are_drawn_for_networks_that_listen_only() -> None:
-    unconditional = build_task(compose(*PICTURES), (1, 32, 32), 2, 0)
-    conditional = build_task(compose(*PICTURES, "generator.conditioning=concat"), (1, 32, 32), 2, 0)
+    unconditional = built(compose(*PICTURES), (1, 32, 32), 2)
+    conditional = built(compose(*PICTURES, "generator.conditioning=concat"), (1, 32, 32), 2)
     assert (unconditional.conditional, conditional.conditional) == (False, True)
     del conditional.nets["discriminator"].conditioning
     del conditional.nets["generator"].conditioning  # a stranger's network, which may listen
@@ -242,7 +250,7 @@ def test_every_game_compiles_anew_and_may_have_many_variants(monkeypatch: pytest
 
     original = torch.compile
     monkeypatch.setattr(torch, "compile", lambda net, mode: original(net, backend=backend))
-    nets = [build_task(compose(*POINTS, f"generator.width={width}"), (2,), None, 0).nets for width in range(8, 20)]
+    nets = [built(compose(*POINTS, f"generator.width={width}"), (2,), None).nets for width in range(8, 20)]
     with torch._dynamo.config.patch(recompile_limit=8):
         Runtime(compile="default").compiled(torch.nn.ModuleDict())
         assert torch._dynamo.config.recompile_limit == VARIANTS > 8

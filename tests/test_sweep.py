@@ -14,14 +14,15 @@ import yaml
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from gan_lab import config
+from gan_lab.config import identity, presets
 from gan_lab.cli import main
 from gan_lab.core import checkpoint
 from gan_lab.losses import NonSaturating
 from gan_lab.registry import losses
 from gan_lab.sweep import plan, table
 from gan_lab.sweep.job import score
-from gan_lab.tracking.console import Console, Speaker, speaking
+from gan_lab.display.terminal import Speaker, speaking
+from gan_lab.tracking.console import Console
 from tests.core.toys import equal
 
 SWEEP = [
@@ -190,7 +191,7 @@ def test_a_job_that_is_interrupted_while_it_is_built_ends_the_sweep(
     def interrupted(config: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gan_lab.run.assemble", interrupted)
+    monkeypatch.setattr("gan_lab.run.start.assemble", interrupted)
     assert main([*SWEEP, "trainer.seed=1,2", "sweep_dir=out"]) == 130
     said = capsys.readouterr()
     assert "not started: 2" in said.out
@@ -210,7 +211,7 @@ def test_a_sweep_over_what_changes_nothing_is_refused(
 
 # -- searches ----------------------------------------------------------------------------------------------------------
 
-SEARCHES = sorted(path.stem for path in (config.CONF / "search").glob("*.yaml"))
+SEARCHES = sorted(path.stem for path in (presets.CONF / "search").glob("*.yaml"))
 TINY = [word for word in SWEEP if word not in ("train", "-m", "experiment=ring")]
 
 
@@ -230,11 +231,11 @@ def search(params: str) -> str:
 def test_a_shipped_search_is_data_of_which_every_value_is_right(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = config.CONF / "search" / f"{name}.yaml"
+    path = presets.CONF / "search" / f"{name}.yaml"
     config.check_data(path)
     config.check_search(path)
     params = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
-    missing = set(params.get("loss", "minimax").split(",")) - set(config.options("loss"))
+    missing = set(params.get("loss", "minimax").split(",")) - set(presets.options("loss"))
     if missing:
         pytest.skip(f"these losses are not here yet: {', '.join(sorted(missing))}")
     started: list[int] = []
@@ -277,7 +278,7 @@ def test_a_search_sweeps_without_a_flag_and_the_command_line_wins(
 
 def test_a_search_changes_neither_a_jobs_folder_nor_its_hash(searches: Path) -> None:
     (searches / "one.yaml").write_text(search("trainer.seed: 1,2"))
-    assert config.job_name(["experiment=ring", "search=one"]) == config.job_name(["experiment=ring"])
+    assert identity.job_name(["experiment=ring", "search=one"]) == identity.job_name(["experiment=ring"])
     assert main(["train", "--config-dir", "mine", "experiment=ring", *TINY, "search=one", "sweep_dir=out"]) == 0
     assert main(["train", "experiment=ring", *TINY, "trainer.seed=1", "run_dir=alone"]) == 0
     hashes = {summary["config_hash"] for summary in summaries(Path("out")).values()}

@@ -15,7 +15,7 @@ from gan_lab.tracking.run_directory import write_atomically
 
 
 @dataclass(frozen=True)
-class Wishes:
+class CompareOptions:
     """What the command line says."""
 
     paths: Sequence[Path]
@@ -26,24 +26,24 @@ class Wishes:
     json: Path | None = None
 
 
-def compare(wishes: Wishes) -> Comparison:
+def compare(options: CompareOptions) -> Comparison:
     """Compare, print, and write the files that are asked for. Raises ValueError, and then has written nothing."""
-    for option, file in (("--html", wishes.html), ("--json", wishes.json)):
+    for option, file in (("--html", options.html), ("--json", options.json)):
         _check(option, file)
-    comparison = Comparison(where(on_disk.find(wishes.paths), wishes.where), wishes.metric, moment(wishes.at))
-    comparison.searches = [found for path in wishes.paths if (found := read_findings(path))]
+    comparison = Comparison(where(on_disk.find(options.paths), options.where), options.metric, moment(options.at))
+    comparison.searches = [found for path in options.paths if (found := read_findings(path))]
     comparison.notes += map(in_a_line, comparison.searches)
     page = None
-    if wishes.html is not None:
+    if options.html is not None:
         from gan_lab.compare.page import render
 
         page = render(comparison)
     show(comparison)
-    if wishes.json is not None:
-        write_atomically(wishes.json, json.dumps(as_json(comparison), indent=1, default=str) + "\n")
-    if wishes.html is not None and page is not None:
-        write_atomically(wishes.html, page)
-        print(wishes.html)
+    if options.json is not None:
+        write_atomically(options.json, json.dumps(as_json(comparison), indent=1, default=str) + "\n")
+    if options.html is not None and page is not None:
+        write_atomically(options.html, page)
+        print(options.html)
     return comparison
 
 

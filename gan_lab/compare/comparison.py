@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from gan_lab.compare.runs import Reading, Run, differing, number
 from gan_lab.compare.statistics import bootstrap_interval, interquartile_mean
-from gan_lab.tracking.console import shown
+from gan_lab.display.terminal import shown
 
 ENOUGH = 3  # runs of a setting: with fewer, seeds alone part the intervals of equal settings too often
 

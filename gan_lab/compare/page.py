@@ -17,8 +17,8 @@ from gan_lab.compare.comparison import Comparison, Key, Setting, key_of, short, 
 from gan_lab.compare.runs import Run, number
 from gan_lab.compare.statistics import interquartile_weights
 from gan_lab.compare.table import headline, health, verdict
-from gan_lab.config import short_keys
-from gan_lab.tracking.console import shown
+from gan_lab.config.identity import short_keys
+from gan_lab.display.terminal import shown
 from gan_lab.tracking.run_directory import SELECTION
 
 WEB = Path(__file__).parent / "web"

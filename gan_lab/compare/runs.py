@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from gan_lab.config import ADDED, UNHASHED_TRAINER, flat
+from gan_lab.config.identity import ADDED, UNHASHED_TRAINER, flat
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 
 SEED = "trainer.seed"

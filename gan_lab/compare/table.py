@@ -12,7 +12,7 @@ from rich.text import Text
 
 from gan_lab.compare.comparison import ENOUGH, Comparison, Key, Setting, short, shorter
 from gan_lab.compare.runs import Run
-from gan_lab.tracking.console import shown, wide_terminal
+from gan_lab.display.terminal import shown, wide_terminal
 
 REASONS = 10  # how many failed runs and warnings are told one by one
 COLOURS = {"best": "bold green", "worse": "dim", "inconclusive": "yellow"}

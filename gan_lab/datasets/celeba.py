@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from gan_lab.datasets.cache import Rows, cached, content_key
 from gan_lab.datasets.decoding import decoded
 from gan_lab.datasets.sources import downloading, given_folder
-from gan_lab.datasets.store import Rows, Store, cached, content_key, height_width
+from gan_lab.datasets.store import Store, height_width
 from gan_lab.registry import Positive, datasets, unknown
 
 PICTURES, PARTITION, ATTRIBUTES = "img_align_celeba", "list_eval_partition.txt", "list_attr_celeba.txt"

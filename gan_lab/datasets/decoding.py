@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_lab.datasets.store import Rows
+from gan_lab.datasets.cache import Rows
 
 MAX_PIXELS = 64_000_000  # a larger picture is a mistake or an attack
 CHUNK = 256  # pictures decoded between two writes
@@ -51,31 +51,60 @@ def decode(file: Path, size: tuple[int, int], channels: int) -> np.ndarray | str
 
     Of the largest centered crop of the wanted shape, by one antialiased resize.
     """
-    from PIL import Image, ImageOps
-
-    _look_at_sizes_ourselves()
     height, width = size
     try:
-        with Image.open(file) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return f"{image.width} x {image.height} pixels are too many"
-            image.load()  # only this finds a truncated file
-            upright = _eight_bits(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
-            # cropped to whole pixels first: a resize of a box would blend in what lies outside
-            scale = min(upright.width / width, upright.height / height)
-            crop = max(round(width * scale), 1), max(round(height * scale), 1)
-            left, top = (upright.width - crop[0]) // 2, (upright.height - crop[1]) // 2
-            cropped = upright.crop((left, top, left + crop[0], top + crop[1]))
-            resized = cropped.resize((width, height), Image.Resampling.LANCZOS)
-    except FileNotFoundError:
-        return "there is no such file"
+        image = _upright(file, channels)
+        # cropped to whole pixels first: a resize of a box would blend in what lies outside
+        scale = min(image.width / width, image.height / height)
+        crop = max(round(width * scale), 1), max(round(height * scale), 1)
+        return _cut(image, crop, size, channels)
     except Exception as error:  # decoders raise whatever they like
-        return str(error) or type(error).__name__
-    return np.asarray(resized, dtype=np.uint8).reshape(height, width, channels)
+        return _why(error)
+
+
+def reduced(file: Path, factor: int, channels: int) -> np.ndarray | str:
+    """One picture, smaller by a whole factor, as uint8 [H, W, C], or why it cannot be read.
+
+    By one antialiased resize; at the border, what is no multiple of the factor is cut off. By a factor of 1, exactly.
+    """
+    try:
+        image = _upright(file, channels)
+        width, height = image.width // factor, image.height // factor
+        if not width or not height:
+            return f"{image.width} x {image.height} pixels are too few to be reduced by {factor}"
+        return _cut(image, (width * factor, height * factor), (height, width), channels)
+    except Exception as error:  # decoders raise whatever they like
+        return _why(error)
+
+
+def _upright(file: Path, channels: int) -> Any:
+    """A whole picture of 8 bits, grey or colour, turned as its camera says."""
+    from PIL import Image, ImageOps
+
+    look_at_sizes_ourselves()
+    with Image.open(file) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} pixels are too many")
+        image.load()  # only this finds a truncated file
+        return _eight_bits(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
+
+
+def _cut(image: Any, crop: tuple[int, int], size: tuple[int, int], channels: int) -> np.ndarray:
+    """The centre of (width, height) `crop`, resized to (height, width) `size`: uint8 [H, W, C]."""
+    from PIL import Image
+
+    left, top = (image.width - crop[0]) // 2, (image.height - crop[1]) // 2
+    cropped = image.crop((left, top, left + crop[0], top + crop[1]))
+    resized = cropped.resize(size[::-1], Image.Resampling.LANCZOS)
+    return np.asarray(resized, dtype=np.uint8).reshape(*size, channels)
+
+
+def _why(error: Exception) -> str:
+    return "there is no such file" if isinstance(error, FileNotFoundError) else str(error) or type(error).__name__
 
 
 @functools.cache
-def _look_at_sizes_ourselves() -> None:
+def look_at_sizes_ourselves() -> None:
     """PIL warns of large pictures as it opens them, and refuses far larger ones than we do only when it is asked."""
     from PIL import Image
 
@@ -89,6 +118,11 @@ def _eight_bits(image: Any) -> Any:
     if not image.mode.startswith("I"):
         return image
     return Image.fromarray((np.asarray(image, dtype=np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+
+
+def has_sixteen_bits(image: Any) -> bool:
+    """Whether an opened picture, not loaded yet, has 16 bits a channel in its file."""
+    return any("16" in str(raw_mode) for _, _, _, raw_mode in image.tile)
 
 
 # -- as they are -------------------------------------------------------------------------------------------------------
@@ -145,7 +179,7 @@ def _read_picture(file: Path) -> np.ndarray:
 
     try:
         with Image.open(file) as image:
-            if any("16" in str(part) for part in image.tile):  # PIL would cut colours down to 8 bits
+            if has_sixteen_bits(image):  # PIL would cut colours down to 8 bits
                 raise ValueError("it has 16 bits a colour, not 8")
             image.load()
             mode = image.mode

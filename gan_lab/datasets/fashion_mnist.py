@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from gan_lab.datasets.cache import Rows, cached, content_key
 from gan_lab.datasets.sources import DAMAGED, downloading, given_folder, one_line, resized_28
-from gan_lab.datasets.store import Rows, Store, cached, content_key, height_width
+from gan_lab.datasets.store import Store, height_width
 from gan_lab.registry import Positive, datasets
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package dataset-fashion-mnist puts them

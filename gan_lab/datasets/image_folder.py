@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 
+from gan_lab.datasets.cache import cached, content_key
 from gan_lab.datasets.decoding import decoded
-from gan_lab.datasets.sources import given_folder
-from gan_lab.datasets.store import Store, cached, content_key, height_width
+from gan_lab.datasets.sources import file_digest, given_folder, refuse_shared
+from gan_lab.datasets.store import Store, height_width
 from gan_lab.registry import Bounds, Positive, datasets
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -55,9 +55,7 @@ class ImageFolder:
             self.test = ImageFolder(
                 path=test_path, image_size=image_size, image_channels=image_channels, class_folders=class_folders
             )
-            here, there = self.path.resolve(), self.test.path.resolve()
-            if here == there or here in there.parents or there in here.parents:
-                raise ValueError(f"dataset.test_path={test_path} and dataset.path={path} share pictures")
+            refuse_shared(folder, test_path)
             if self.test.class_names != self.class_names:
                 raise ValueError(f"dataset.test_path={test_path} has not the sub-folders of dataset.path={path}")
         self.splits = ("train", "test") if self.test else ("train",)
@@ -89,7 +87,7 @@ class ImageFolder:
             assert self.test is not None
             return self.test.load()
         with ThreadPoolExecutor() as pool:
-            digests = list(pool.map(_digest, [self.path / name for name in self.names]))
+            digests = list(pool.map(file_digest, [self.path / name for name in self.names]))
         labels = None
         if self.class_names:
             number = {name: i for i, name in enumerate(self.class_names)}  # of every folder, read or skipped
@@ -101,8 +99,3 @@ class ImageFolder:
             key,
             lambda skipped: decoded(self.path, self.names, labels, self.size, self.channels, skipped),
         )
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

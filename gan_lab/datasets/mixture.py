@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from gan_lab.datasets.store import Store
-from gan_lab.metrics.mixture import high_quality, modes
 from gan_lab.registry import Positive, Rate, datasets
+
+RADIUS = 3.0  # standard deviations within which a sample belongs to a mode
 
 
 @datasets.register("mixture")
@@ -50,3 +51,24 @@ class Mixture:
         label = torch.randint(len(self.centers), (self.samples,), generator=random)
         noise = torch.randn(self.samples, 2, generator=random, dtype=torch.float64)
         return Store({"sample": (self.centers[label] + self.std * noise).float(), "label": label})
+
+
+# -- measures ----------------------------------------------------------------------------------------------------------
+# In closed form (Srivastava et al. 2017, arXiv 1705.07761, section 5.1).
+
+
+def _nearest(samples: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
+    distance, mode = torch.cdist(samples.double(), centers.double()).min(dim=1)
+    return distance, mode
+
+
+def modes(samples: Tensor, centers: Tensor, std: float) -> float:
+    """How many modes own at least one of the samples [N, 2] within three standard deviations."""
+    distance, mode = _nearest(samples, centers)
+    return float(torch.unique(mode[distance < RADIUS * std]).numel())
+
+
+def high_quality(samples: Tensor, centers: Tensor, std: float) -> float:
+    """The share of samples [N, 2] within three standard deviations of a mode: 1 - exp(-9/2) = 0.989 for the truth."""
+    distance, _ = _nearest(samples, centers)
+    return float((distance < RADIUS * std).double().mean())

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from gan_lab.datasets.cache import Rows, cached, content_key
 from gan_lab.datasets.sources import resized_28
-from gan_lab.datasets.store import Rows, Store, cached, content_key, height_width
+from gan_lab.datasets.store import Store, height_width
 from gan_lab.registry import Positive, datasets
 
 TRAIN_PER_CLASS = 400  # of 500

@@ -7,15 +7,17 @@ import hashlib
 import io
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from filelock import FileLock
 
-from gan_lab.datasets.store import Rows, cache_folder, resize
+from gan_lab.datasets.cache import Rows, cache_folder
+from gan_lab.datasets.store import resize
 
+T = TypeVar("T")
 CHUNK = 2_000  # pictures resized at once
 DAMAGED = (OSError, EOFError, zlib.error, tarfile.TarError)  # what reading a cut or missing file raises
 
@@ -28,6 +30,29 @@ def given_folder(path: str | None) -> Path | None:
     if not folder.is_dir():
         raise ValueError(f"dataset.path={path}: there is no such folder")
     return folder
+
+
+def refuse_shared(path: str | Path, test_path: str | Path) -> None:
+    """Raises ValueError where one of two folders lies in the other: pictures would be trained on and held out."""
+    here, there = (Path(folder).expanduser().resolve() for folder in (path, test_path))
+    if here == there or here in there.parents or there in here.parents:
+        raise ValueError(f"dataset.test_path={test_path} and dataset.path={path} share pictures")
+
+
+def held_out(named: Sequence[T], share: float) -> tuple[list[T], list[T]]:
+    """What to train on, and the last `share` of it to test, at least one of either; sorted by name.
+
+    Neighbours in name are often neighbours in time or space (frames, slices, tiles), so a part in one piece is the
+    split that shares least. DIV2K's names end in its own validation pictures. Without a share, or of one alone, nothing
+    is held out.
+    """
+    count = min(max(round(share * len(named)), 1), len(named) - 1) if share else 0
+    return list(named[: len(named) - count]), list(named[len(named) - count :])
+
+
+def file_digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def one_line(error: BaseException) -> str:

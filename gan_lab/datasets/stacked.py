@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from gan_lab import registry
-from gan_lab.datasets.store import Rows, Store, cached, content_key, height_width, scale
-from gan_lab.metrics.stacked import NearestNeighbour, classified_modes, mode_of, modes_kl, modes_reached
+from gan_lab.datasets.cache import Rows, cached, content_key
+from gan_lab.datasets.stacked_modes import classified_modes, mode_of, modes_kl, modes_reached
+from gan_lab.datasets.store import Store, height_width, scale
+from gan_lab.neighbours import NearestNeighbour
 from gan_lab.registry import Positive, datasets
 
 CHANNELS = 3
@@ -27,7 +29,7 @@ class Stacked:
 
     `source` is any such data set, and `path` the folder that it reads, if it reads one. The class is
     c0 k^2 + c1 k + c2, for digits 100 c0 + 10 c1 + c2. The draw is the same in every run, another one for split "test",
-    which draws from the source's. Metrics: `modes` and `kl` of metrics/stacked.py, by nearest neighbours among the
+    which draws from the source's. Metrics: `modes` and `kl` of stacked_modes.py, by nearest neighbours among the
     source's pictures, which tell 93 % of unseen digits: 26,000 real test samples reach 1,000 modes at a `kl` of 0.025.
     Raises ValueError for a source that is not grey or has no labels.
     """

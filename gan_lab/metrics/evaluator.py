@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from gan_lab import __version__
+from gan_lab.datasets.columns import described
 from gan_lab.datasets.store import Store, unscale
 from gan_lab.metrics.base import Metric, OfSamples
-from gan_lab.metrics.evidence import Evidence, Reference
+from gan_lab.metrics.inputs import MetricInputs, Reference
 from gan_lab.metrics.reference import (
     BATCH,
     changed_settings,
@@ -26,9 +27,8 @@ from gan_lab.metrics.reference import (
 )
 from gan_lab.registry import metrics, unknown
 
-# Samples in [-1, 1], float [n, C, H, W] or points [n, 2], and the classes [n] they were asked for, where that matters.
-Samples = Iterator[tuple[Tensor, Tensor | None]]
-Draw = Callable[[int, int], Samples]  # of a number and a noise seed
+Example = Mapping[str, Tensor]  # columns: "sample", float [n, C, H, W] in [-1, 1] or points [n, 2], and others
+Draw = Callable[[int, int], Iterator[Example]]  # of a number and a noise seed
 Scores = dict[str, dict[str, Any]]  # {name: {"value": number, provenance...}}
 
 
@@ -42,8 +42,9 @@ class NotFinite(ValueError):
 class Evaluator:
     """The measures of a data set through one feature extractor (or none), with everything that is computed once.
 
-    `names` chooses them; None takes all that can be had, and `notes` says which could not. `why_none` says why there is
-    no extractor. Raises ValueError for a name that is unknown, or that cannot be measured here, with the reason.
+    `names` chooses them; None takes those that the task names, else all that can be had; `notes` says which could not.
+    `why_none` says why there is no extractor. `task` is whose examples they are, or None for pictures from elsewhere
+    (see `tasks.contract.Task`: `columns`, `measures`, `reference` and `bar` are read). Raises ValueError for a name that is unknown, or that cannot be measured here, with the reason.
     """
 
     def __init__(
@@ -55,8 +56,12 @@ class Evaluator:
         *,
         why_none: str | None = None,
         device: torch.device | str = "cpu",
+        task: Any = None,
     ) -> None:
-        self.dataset, self.data, self.extractor = dataset, data, extractor
+        self.dataset, self.data, self.extractor, self.task = dataset, data, extractor, task
+        self.column: str = getattr(task, "reference", "sample")  # of the data, which samples should look like
+        known = described(dataset).get(self.column)
+        self.eight_bits = known is None or known.dtype == "uint8"
         self.device = torch.device(device)
         if self.device.type == "meta":  # networks without values are still checked against the data
             self.device = torch.device("cpu")
@@ -66,7 +71,7 @@ class Evaluator:
         self.dimensions, self.num_classes = 0, 0  # of the extractor
         self._splits: tuple[Store, Store | None] | None = None
         self._reference: Reference | None = None
-        self.seen: Evidence | None = None  # the pictures that were measured last, with their features
+        self.seen: MetricInputs | None = None  # the pictures that were measured last, with their features
         self.identity = ""
         if extractor is not None:
             if not hasattr(extractor, "name"):
@@ -77,6 +82,8 @@ class Evaluator:
             extractor.requires_grad_(False).eval().to(self.device)
             self.dimensions, self.num_classes = check(extractor, tuple(dataset.sample_shape))
         self.metrics = self._choose(names, why_none)
+        if not any(metric.uses_features for metric in self.metrics.values()) and self._named_by_task(names):
+            self.extractor = None
 
     # -- which ones ------------------------------------------------------------------------------------------------
 
@@ -91,10 +98,13 @@ class Evaluator:
         # fd_test has fd's word, too: the first one registered is meant by it
         bare = {metric.bare: name for name, metric in reversed(known.items()) if metric.bare}
         if names is None:
-            able = {word: metric for word, metric in known.items() if word in own or not self._lacks(metric)}
+            offered = {word: metric for word, metric in known.items() if not self._lacks(metric)}
+            if (named := self._named_by_task(names)) is not None:
+                self.notes += [f"no {w}: {self._lacks(known[w])}" for w in named if w not in offered]
+                return {word: offered[word] for word in named if word in offered}
             if self.extractor is None and not own and why_none:
                 self.notes.append(f"no scores: {why_none}")
-            return able
+            return offered
         chosen: dict[str, Metric] = {}
         for name in names:
             word = bare.get(name, name)
@@ -106,15 +116,27 @@ class Evaluator:
                     f"evaluation.metrics={name}: this word belongs to feature_extractor=inception-v3-compat with its "
                     f"published weights; with another one it is {word}"
                 )
-            if word not in own and (lack := self._lacks(metric)):
-                why = why_none if self.extractor is None and why_none else lack
+            if lack := self._lacks(metric):
+                why = why_none if metric.uses_features and self.extractor is None and why_none else lack
                 raise ValueError(f"evaluation.metrics={name} cannot be measured: {why}")
             chosen[word] = metric
         return chosen
 
+    def _named_by_task(self, names: Sequence[str] | None) -> Sequence[str] | None:
+        named: Sequence[str] | None = getattr(self.task, "measures", None)
+        return named if names is None else None
+
     def _lacks(self, metric: Metric) -> str | None:
         """What it needs that is not there."""
+        columns = getattr(self.task, "columns", frozenset({"sample", "label"}))
+        if missing := (metric.reads | (metric.needs & {"bar"})) - columns:
+            return f"this task's examples have no {' and no '.join(sorted(missing))}"
+        return metric.lacks() or (self._lacks_for_features(metric) if metric.uses_features else None)
+
+    def _lacks_for_features(self, metric: Metric) -> str | None:
         extractor, dataset = self.extractor, self.dataset
+        if not self.eight_bits:
+            return "feature extractors see pictures of 8 bits, and these data have others"
         if extractor is None:
             return "it needs a feature extractor; see gan-lab list feature_extractors"
         if "class_logits" in metric.needs and not self.num_classes:
@@ -151,7 +173,7 @@ class Evaluator:
         """
         if word is not None and word not in self.metrics:
             raise unknown("evaluation.select_by", word, self.metrics)
-        directed = {word: metric for word, metric in self.metrics.items() if metric.better}
+        directed = {word: metric for word, metric in self.metrics.items() if metric.better and not metric.constant}
         if word is not None and word not in directed:
             raise ValueError(f"evaluation.select_by={word}: more of it is neither better nor worse")
         enough = {word: metric for word, metric in directed.items() if metric.minimum(self.dimensions) <= samples}
@@ -191,47 +213,51 @@ class Evaluator:
         if self._reference is None:
             self.load()
             assert self._splits is not None
-            self._reference = reference(*self._splits, self.extractor, self.device, self.tell)
+            self._reference = reference(*self._splits, self.extractor, self.device, self.tell, self.column)
         return self._reference
 
-    def look(self, samples: Samples) -> Evidence:
-        """All that there is to see in samples, in one pass. Raises NotFinite for pictures that are not."""
-        raw, asked, features, logits = [], [], [], []
-        for batch, label in rebatched(samples):
-            pictures = batch
-            if batch.dim() == 4:
-                if not torch.isfinite(batch).all():
+    def look(self, examples: Iterator[Example]) -> MetricInputs:
+        """All that there is to see in examples, in one pass. Raises NotFinite for samples that are not."""
+        raw, columns, features, logits = [], [], [], []
+        for batch in rebatched(examples):
+            sample = batch["sample"]
+            if sample.dim() == 4:
+                if not torch.isfinite(sample).all():
                     raise NotFinite("some samples are not finite")
-                pictures = unscale(batch)
-            raw.append(pictures)
-            if label is not None:
-                asked.append(label)
+                sample = unscale(sample) if self.eight_bits else sample
+            raw.append(sample)
+            columns.append({name: column for name, column in batch.items() if name != "sample"})
             if self.extractor is not None:
-                seen = extract(self.extractor, pictures)
+                seen = extract(self.extractor, sample)
                 features.append(seen.features)
                 if seen.class_logits is not None:
                     logits.append(seen.class_logits)
-        return Evidence(
+        return MetricInputs(
             torch.cat(raw),
-            torch.cat(asked) if asked else None,
+            {name: torch.cat([part[name] for part in columns]) for name in columns[0]},
             torch.cat(features) if features else None,
             torch.cat(logits) if logits else None,
             self.reference if self.extractor is not None else None,
+            getattr(self.task, "bar", None),
         )
 
     def __call__(self, draw: Draw, num: int, seeds: Sequence[int], **provenance: Any) -> Scores:
         """Every measure of `num` samples, those of `over_noise` as the mean over all noise seeds.
 
-        Samples that are not finite have no scores: None, with the reason.
+        Samples that are not finite have no scores: None, with the reason. Measures that no network changes are left
+        out of scores for selection.
         """
         about = {"samples": num, **provenance, "versions": versions()}
+        selection = bool(provenance.get("selection"))
         found: dict[str, list[Mapping[str, Any]]] = {}
         self.seen, self.absent = None, {}
         for i, seed in enumerate(seeds):
             chosen = {
                 word: metric
                 for word, metric in self.metrics.items()
-                if num >= metric.minimum(self.dimensions) and (i == 0 or metric.over_noise)
+                if num >= metric.minimum(self.dimensions)
+                and (i == 0 or metric.over_noise)
+                and not (metric.constant and selection)
             }
             if not chosen:
                 break
@@ -242,7 +268,8 @@ class Evaluator:
                     metric.name(self.identity): {"value": None, "why": str(error)} | self._about(metric, about, seeds)
                     for metric in chosen.values()
                 }
-            if i == 0 and self.extractor is not None:
+            about["samples"] = len(seen)  # of few rows, each is scored once
+            if i == 0 and self.extractor is not None and not getattr(self.task, "needs_data", False):
                 self.seen = seen
             for word, metric in chosen.items():
                 value = metric(seen)
@@ -261,7 +288,7 @@ class Evaluator:
         """A number's provenance: what must be equal for two of them to be comparable, and what may be of interest."""
         known: dict[str, Any] = {**about, "noise_seeds": list(seeds), "better": metric.better}
         extractor = self.extractor
-        if isinstance(metric, OfSamples) or extractor is None:
+        if not metric.uses_features or extractor is None:
             return known
         known |= {
             "extractor": extractor.name,
@@ -288,21 +315,20 @@ def versions() -> dict[str, str]:
     return {"gan_lab": __version__, "python": platform.python_version(), **torches}
 
 
-def rebatched(samples: Samples) -> Samples:
-    """The same samples in batches of the extractor's size: they come in smaller chunks."""
-    waiting: list[tuple[Tensor, Tensor | None]] = []
-    for chunk in samples:
+def rebatched(examples: Iterator[Example]) -> Iterator[Example]:
+    """The same examples in batches of the extractor's size: they come in smaller chunks."""
+    waiting: list[Example] = []
+    for chunk in examples:
         waiting.append(chunk)
-        if sum(len(part) for part, _ in waiting) >= BATCH:
+        if sum(len(part["sample"]) for part in waiting) >= BATCH:
             yield _joined(waiting)
             waiting = []
     if waiting:
         yield _joined(waiting)
 
 
-def _joined(chunks: list[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
-    labels = [label for _, label in chunks if label is not None]
-    return torch.cat([part for part, _ in chunks]), torch.cat(labels) if labels else None
+def _joined(chunks: list[Example]) -> Example:
+    return {name: torch.cat([part[name] for part in chunks]) for name in chunks[0]}
 
 
 def _folded(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from gan_lab.metrics.base import Metric
 from gan_lab.metrics.classes import class_histogram, inception_score
 from gan_lab.metrics.distances import BLOCK, frechet_distance, frechet_distance_at_infinity, kernel_distance
-from gan_lab.metrics.evidence import Evidence
+from gan_lab.metrics.inputs import MetricInputs
 from gan_lab.metrics.neighbours import memorization
 from gan_lab.registry import metrics
 
@@ -23,7 +23,7 @@ class FrechetDistance(Metric):
     def minimum(self, dimensions: int) -> int:
         return dimensions + 1  # below that the covariance is singular
 
-    def __call__(self, seen: Evidence) -> Mapping[str, Any]:
+    def __call__(self, seen: MetricInputs) -> Mapping[str, Any]:
         test, floor = seen.reference.test, seen.reference.floor
         value = {"value": frechet_distance(seen.statistics, seen.reference.train.statistics)}
         return value if test is None or floor is None else value | {"floor": floor, "floor_samples": len(test)}
@@ -36,7 +36,7 @@ class FrechetDistanceToTest(FrechetDistance):
     split, headline = "test", False
     needs = frozenset({"test"})
 
-    def __call__(self, seen: Evidence) -> Mapping[str, Any]:
+    def __call__(self, seen: MetricInputs) -> Mapping[str, Any]:
         assert seen.reference.test is not None
         return {"value": frechet_distance(seen.statistics, seen.reference.test.statistics)}
 
@@ -51,7 +51,7 @@ class FrechetDistanceAtInfinity(Metric):
     def minimum(self, dimensions: int) -> int:
         return 4 * dimensions
 
-    def __call__(self, seen: Evidence) -> float:
+    def __call__(self, seen: MetricInputs) -> float:
         return frechet_distance_at_infinity(seen.features, seen.reference.train.statistics)
 
 
@@ -66,7 +66,7 @@ class KernelDistance(Metric):
     def minimum(self, dimensions: int) -> int:
         return 2 * BLOCK
 
-    def __call__(self, seen: Evidence) -> Mapping[str, Any] | None:
+    def __call__(self, seen: MetricInputs) -> Mapping[str, Any] | None:
         known = seen.reference.train.shuffled(len(seen))
         if len(known) < 2 * BLOCK:
             return None
@@ -82,7 +82,7 @@ class OfNeighbourhoods(Metric):
     def minimum(self, dimensions: int) -> int:
         return 100
 
-    def __call__(self, seen: Evidence) -> Mapping[str, Any]:
+    def __call__(self, seen: MetricInputs) -> Mapping[str, Any]:
         return {"value": seen.neighbourhoods.shares[self.word], "compared": len(seen.neighbourhoods.real)}
 
 
@@ -126,7 +126,7 @@ class Memorization(Metric):
     def minimum(self, dimensions: int) -> int:
         return 100
 
-    def __call__(self, seen: Evidence) -> Mapping[str, Any]:
+    def __call__(self, seen: MetricInputs) -> Mapping[str, Any]:
         return memorization(seen.nearest.values, seen.reference.held_out_distances)
 
 
@@ -140,7 +140,7 @@ class InceptionScore(Metric):
     def minimum(self, dimensions: int) -> int:
         return 100
 
-    def __call__(self, seen: Evidence) -> Mapping[str, Any]:
+    def __call__(self, seen: MetricInputs) -> Mapping[str, Any]:
         assert seen.class_logits is not None
         value, deviation = inception_score(seen.class_logits)
         return {"value": value, "deviation": deviation}
@@ -153,7 +153,7 @@ class ClassHistogram(Metric):
     word, better, split = "class_histogram", "lower", "train"
     needs = frozenset({"class_logits", "classes"})
 
-    def __call__(self, seen: Evidence) -> Mapping[str, Any]:
+    def __call__(self, seen: MetricInputs) -> Mapping[str, Any]:
         label = seen.reference.train.label
         assert seen.class_logits is not None
         assert label is not None
@@ -168,7 +168,7 @@ class ClassAccuracy(Metric):
     absent = "nobody asked for classes, or the generator is not told them"
     needs = frozenset({"class_logits", "classes"})
 
-    def __call__(self, seen: Evidence) -> float | None:
+    def __call__(self, seen: MetricInputs) -> float | None:
         if seen.asked is None:
             return None
         assert seen.class_logits is not None

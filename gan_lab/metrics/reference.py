@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gan_lab.datasets.store import Rows, Store, cached, content_key
+from gan_lab.datasets.cache import Rows, cached, content_key
+from gan_lab.datasets.store import Store
 from gan_lab.feature_extractors import Features
 from gan_lab.metrics.distances import Moments, Statistics
-from gan_lab.metrics.evidence import Known, Reference
+from gan_lab.metrics.inputs import Known, Reference
 
 BATCH = 128  # pictures in the extractor at once
-Told = Callable[[str], object]
+Tell = Callable[[str], object]
 
 
 def identity(extractor: nn.Module) -> str:
@@ -79,10 +80,17 @@ def extract(extractor: nn.Module, pictures: Tensor) -> Features:
     return Features(seen.features.float().cpu(), None if logits is None else logits.float().cpu())
 
 
-def reference(train: Store, test: Store | None, extractor: nn.Module, device: torch.device, tell: Told) -> Reference:
-    """The data as the extractor sees them. Distances are computed on the device where it knows double precision."""
-    known = _known(train, extractor, "train", tell)
-    held_out = None if test is None else _known(test, extractor, "test", tell)
+def reference(
+    train: Store,
+    test: Store | None,
+    extractor: nn.Module,
+    device: torch.device,
+    tell: Tell,
+    column: str = "sample",
+) -> Reference:
+    """One column of the data as the extractor sees them. Distances are computed on the device where it knows double precision."""
+    known = _known(train, extractor, "train", tell, column)
+    held_out = None if test is None else _known(test, extractor, "test", tell, column)
     return Reference(known, held_out, device if device.type == "cuda" else torch.device("cpu"))
 
 
@@ -90,10 +98,10 @@ def has_test(dataset: Any) -> bool:
     return "test" in getattr(dataset, "splits", ())
 
 
-def _known(store: Store, extractor: nn.Module, split: str, tell: Told) -> Known:
-    pictures = store.columns["sample"]
+def _known(store: Store, extractor: nn.Module, split: str, tell: Tell, column: str) -> Known:
+    pictures, digest = store.columns[column], store.digest_of(column)
     about = (identity(extractor), weights_hash(extractor), getattr(extractor, "layer", None), extractor.resize)
-    key = content_key(store.digest, *about, 1)
+    key = content_key(digest, *about, 1)
 
     def rows(_: dict[str, str]) -> Rows:
         tell(f"looking at {len(store):,} {split} pictures with {extractor.name}, once: the cache keeps what it sees")
@@ -107,4 +115,4 @@ def _known(store: Store, extractor: nn.Module, split: str, tell: Told) -> Known:
 
     columns = cached("features", key, rows, verify=True).columns
     known = Statistics(columns["mean"][0], columns["covariance"])
-    return Known(columns["features"], known, store.digest, pictures, store.columns.get("label"))
+    return Known(columns["features"], known, digest, pictures, store.columns.get("label"))

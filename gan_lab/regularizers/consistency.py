@@ -101,6 +101,8 @@ class LatentConsistency:
     numbers of a sample. Each part costs one more pass of G, and D's one more of D.
     """
 
+    needs = frozenset({"latent"})
+
     def __init__(
         self,
         *,

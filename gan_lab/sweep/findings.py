@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan_lab.tracking.console import shown
+from gan_lab.display.terminal import shown
 from gan_lab.tracking.run_directory import write_atomically
 
 if TYPE_CHECKING:

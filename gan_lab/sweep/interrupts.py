@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from gan_lab.signals import ending
+from gan_lab.run.signals import ending
 
 POLL = 0.2  # seconds between two looks
 

@@ -14,12 +14,12 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from gan_lab.config import register_resolvers
-from gan_lab.signals import INTERRUPTED, REQUEUE_SECONDS, requeue_after
+from gan_lab.config.hydra_store import register_resolvers
+from gan_lab.run.signals import INTERRUPTED, REQUEUE_SECONDS, requeue_after
 from gan_lab.sweep import plan
 from gan_lab.sweep.interrupts import stoppable, told_to_stop
-from gan_lab.sweep.study import Place
-from gan_lab.tracking.console import Speaker, speaking, terminal
+from gan_lab.sweep.study import StudyLocation
+from gan_lab.display.terminal import Speaker, speaking, terminal
 from gan_lab.tracking.run_directory import RunDirectory
 
 REFUSED = Path(".hydra", "refused.txt")  # in a job's folder: why it could not start, though an older run lies there
@@ -53,7 +53,7 @@ class SweepJob:
     total: int = 1  # how many jobs there are
     count: int = 1  # how many of them run at a time
     threads: int | None = None  # for a job that leaves trainer.threads to the machine; None: it stays as it is
-    study: Place | None = None  # that its trial belongs to
+    study: StudyLocation | None = None  # that its trial belongs to
     stop: Path | None = None  # once this file is there, no job begins and running ones save and end
     parent: int = field(default_factory=os.getpid)
     remote: bool = False  # perhaps on another machine, where process numbers mean nothing
@@ -85,7 +85,7 @@ class SweepJob:
         import torch
 
         from gan_lab import registry
-        from gan_lab.run import run_job
+        from gan_lab.run.start import run
 
         registry.load()  # a worker process starts without the plug-ins
         if self.threads:  # again for each job: the one before may have set its own
@@ -100,7 +100,7 @@ class SweepJob:
 
         sweep = config.sweep_name or Path(hydra.sweep.dir).name
         report = self.study and self.study.reporter(Path(hydra.runtime.output_dir).name)
-        return run_job(config, sweep=sweep, name=self._name(), refused=refused, report=report or None)
+        return run(config, sweep=sweep, name=self._name(), refused=refused, report=report or None)
 
     def _name(self) -> str:
         own = plan.describe(plan.values(HydraConfig.get().overrides.task), self.labels)

@@ -24,16 +24,17 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from gan_lab.config import job_name, register_resolvers, without_hydra
+from gan_lab.config.hydra_store import register_resolvers, without_hydra
+from gan_lab.config.identity import job_name
 from gan_lab.registry import unknown
-from gan_lab.tracking.console import terminal
+from gan_lab.display.terminal import terminal
 from gan_lab.tracking.run_directory import RunDirectory
 
 POLL = 0.5  # seconds between two looks at jobs
 
 
 @dataclass(frozen=True)
-class Task:
+class PackedJob:
     """A job as it travels: what Hydra needs to run it in a fresh process."""
 
     context: HydraContext
@@ -89,14 +90,14 @@ class Remote(Launcher, ABC):
         # What became of them is in their folders; a failure here would hide the others.
         return [JobReturn(overrides=list(o), status=JobStatus.COMPLETED, _return_value=None) for o in job_overrides]
 
-    def _task(self, number: int, words: list[str]) -> tuple[str, Task]:
+    def _task(self, number: int, words: list[str]) -> tuple[str, PackedJob]:
         config = self.context.config_loader.load_sweep_config(self.config, words)
         with open_dict(config):
             config.hydra.job.id, config.hydra.job.num = str(number), number
-        return job_name(words), Task(self.context, config, self.function, Singleton.get_state())
+        return job_name(words), PackedJob(self.context, config, self.function, Singleton.get_state())
 
-    def _done(self, name: str, task: Task) -> bool:
-        from gan_lab.run import finished
+    def _done(self, name: str, task: PackedJob) -> bool:
+        from gan_lab.run.start import finished
 
         directory = RunDirectory(Path(self.config.hydra.sweep.dir) / name)
         done = finished(directory, without_hydra(task.config))
@@ -114,7 +115,7 @@ class Remote(Launcher, ABC):
     def prepare(self) -> None: ...
 
     @abstractmethod
-    def send(self, task: Task) -> Any: ...
+    def send(self, task: PackedJob) -> Any: ...
 
     @abstractmethod
     def ended(self, job: Any) -> bool: ...
@@ -141,7 +142,7 @@ class SlurmLauncher(Remote):
             **{name: value for name, value in given.items() if value is not None},
         )  # fmt: skip
 
-    def send(self, task: Task) -> Any:
+    def send(self, task: PackedJob) -> Any:
         return self.executor.submit(task)
 
     def ended(self, job: Any) -> bool:
@@ -164,7 +165,7 @@ class RayLauncher(Remote):
             ray.init(address=s["address"], logging_level=logging.ERROR, log_to_driver=True, **here)
         self.run = ray.remote(max_retries=0, num_cpus=s["cpus_per_job"], num_gpus=s["gpus_per_job"])(job)
 
-    def send(self, task: Task) -> Any:
+    def send(self, task: PackedJob) -> Any:
         return self.run.remote(task)
 
     def ended(self, job: Any) -> bool:
@@ -178,7 +179,7 @@ class RayLauncher(Remote):
         ray.cancel(job)
 
 
-def job(task: Task) -> None:
+def job(task: PackedJob) -> None:
     """What Ray runs, and names its lines by."""
     task()
 

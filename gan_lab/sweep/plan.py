@@ -11,8 +11,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from gan_lab.config import job_name, short_keys, unhashed
-from gan_lab.tracking.console import shown
+from gan_lab.config.identity import job_name, short_keys, unhashed
+from gan_lab.display.terminal import shown
 
 
 def merged(preset: Iterable[Override], command: Iterable[Override]) -> list[Override]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from gan_lab.config import short_keys
+from gan_lab.config.identity import short_keys
 from gan_lab.registry import unknown
 from gan_lab.sweep import plan
 from gan_lab.sweep.space import import_optuna, points, space
@@ -32,7 +32,7 @@ JOURNAL = "study.log"
 
 
 @dataclass(frozen=True)
-class Place:
+class StudyLocation:
     """Where a study is, and how its trials are pruned: all that a job in another process needs."""
 
     name: str
@@ -126,13 +126,13 @@ class Search:
         _ = self.total
 
     @property
-    def place(self) -> Place:
+    def location(self) -> StudyLocation:
         name = self.conf.study_name or self.folder.name
         storage = self.conf.storage or str(self.folder / JOURNAL)
         if "://" not in storage:
             storage = str(Path(storage).absolute())  # for jobs that begin in another folder
         warmup = int(self.conf.warmup * self.images)
-        return Place(name, storage, self.objectives[0][0], self.conf.pruner, self.conf.startup_trials, warmup)
+        return StudyLocation(name, storage, self.objectives[0][0], self.conf.pruner, self.conf.startup_trials, warmup)
 
     @property
     def total(self) -> int:
@@ -164,11 +164,11 @@ class Search:
             {"objectives": self.objectives, "fixed": sorted(self.fixed)}
             | {"space": {key: str(d) for key, d in sorted(self.space.items())}}
         )
-        study = self.place.open(directions, self.sampler())
+        study = self.location.open(directions, self.sampler())
         known = study.user_attrs.get(SPACE)
         if (known is not None and known != about) or [d.name.lower() for d in study.directions] != directions:
             raise ValueError(
-                f"the study {self.place.name} in {self.place.storage} searches something else; give another sweep_name "
+                f"the study {self.location.name} in {self.location.storage} searches something else; give another sweep_name "
                 "or hydra.sweeper.study_name"
             )
         if known is None:
@@ -190,7 +190,8 @@ class Search:
 def objectives(config: DictConfig, words: Sequence[str]) -> list[tuple[str, bool]]:
     """The scores that are searched by, and whether less is better. Raises ValueError where there would be none."""
     from gan_lab.core.runtime import choose_device
-    from gan_lab.train import build_evaluator, data_set, sections
+    from gan_lab.config.sections import sections
+    from gan_lab.run.assembly import build_evaluator, data_set
 
     _, evaluation, _ = sections(config)
     if not evaluation.every:

@@ -16,11 +16,11 @@ from pathlib import Path
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
-from gan_lab.signals import INTERRUPTED
-from gan_lab.sweep import asking, findings, launchers, plan, study, sweeper, table
+from gan_lab.run.signals import INTERRUPTED
+from gan_lab.sweep import findings, launchers, optuna_sweeper, plan, study, sweeper, table
 from gan_lab.sweep.interrupts import Interrupts
 from gan_lab.sweep.job import SweepJob
-from gan_lab.tracking.console import terminal
+from gan_lab.display.terminal import terminal
 
 Start = Callable[[Callable[[DictConfig], object]], int]  # hand the job to Hydra; returns its exit code
 
@@ -49,8 +49,8 @@ def supervise(
     try:
         with _hydra_raises(), _own_plugins(), _planned(jobs, search, workers), interrupts:
             total = search.total if search else len(planned or ())
-            place = search.place if search else None
-            job = SweepJob(labels, total, workers.count, workers.threads, place, interrupts.stop, remote=workers.remote)
+            location = search.location if search else None
+            job = SweepJob(labels, total, workers.count, workers.threads, location, interrupts.stop, remote=workers.remote)
             code = _run_all(start, job, planned or ())
     except KeyboardInterrupt:
         code = 130
@@ -142,14 +142,14 @@ def _planned(
     """While it lasts, the sweeper hands out these jobs, or asks Optuna for some."""
     if jobs:
         return sweeper.planned(jobs)
-    return asking.searching(search, workers.count) if search else nullcontext()
+    return optuna_sweeper.searching(search, workers.count) if search else nullcontext()
 
 
 @contextmanager
 def _own_plugins() -> Iterator[None]:
     """Let Hydra take our sweeper and launchers, which lie in no package of plug-ins."""
     known = Plugins.instance().class_name_to_class
-    for cls in (asking.OptunaSweeper, launchers.SlurmLauncher, launchers.RayLauncher):
+    for cls in (optuna_sweeper.OptunaSweeper, launchers.SlurmLauncher, launchers.RayLauncher):
         known[f"hydra_plugins.gan_lab.{cls.__name__}"] = cls
     yield
 

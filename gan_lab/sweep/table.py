@@ -16,11 +16,11 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from gan_lab.config import job_name
+from gan_lab.config.identity import job_name
 from gan_lab.metrics.base import is_headline, short_names
 from gan_lab.sweep import plan
 from gan_lab.sweep.job import REFUSED
-from gan_lab.tracking.console import shown, wide_terminal
+from gan_lab.display.terminal import shown, wide_terminal
 from gan_lab.tracking.run_directory import RunDirectory
 
 SEED = "trainer.seed"

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from gan_lab.core.forward_pass import ForwardPass, key
+from gan_lab.core.forward_pass import key
 from gan_lab.core.runtime import judges_rows
 from gan_lab.core.types import (
     AdversarialLoss,
     AdversarialTerm,
+    Data,
     DiscriminatorOutput,
     Phase,
     Term,
@@ -22,12 +23,14 @@ from gan_lab.core.types import (
     regularized,
 )
 from gan_lab.registry import NonNegative, Positive, Weight, tasks
+from gan_lab.tasks.contract import CHUNK, Example, Layout, Parts, Signals, Task
+from gan_lab.tasks.judged import JudgedPass, check_needs, offered
+from gan_lab.tasks.layouts import classes, interpolation, neighbours
+from gan_lab.tasks.sample_signals import SampleSignals
 
-CHUNK = 64  # samples drawn at once: sample i of a seed is the same however many are asked for
 
-
-class GenerationPass(ForwardPass):
-    """real and fake, and what the discriminator makes of them."""
+class GenerationPass(JudgedPass):
+    """Samples of the data and of the generator, with their classes."""
 
     shared = ("latent", "label")
     task: Generation
@@ -53,82 +56,8 @@ class GenerationPass(ForwardPass):
 
     @cached_property
     def fake(self) -> Tensor:
-        made = self.keep("fake", "generator", lambda: self.net("generator")(self.latent, self._heard("fake_label")))
+        made = self.keep("fake", "generator", lambda: self.net("generator")(self.latent, self._seen_label("fake_label")))
         return self.probe("fake", made)
-
-    @cached_property
-    def real_output(self) -> DiscriminatorOutput:
-        return self._both[0] if self._together else self.judge(self.real, self._heard("real_label"), "real")
-
-    @cached_property
-    def fake_output(self) -> DiscriminatorOutput:
-        return self._both[1] if self._together else self.judge(self.fake, self._heard("fake_label"), "fake")
-
-    def _heard(self, name: str) -> Tensor | None:
-        """Labels, where some network looks at them: else nobody need draw them."""
-        label: Tensor | None = getattr(self, name) if getattr(self.task, "conditional", True) else None
-        return label
-
-    @property
-    def _together(self) -> bool:
-        """Whether D's main phase shows it real and fake samples at once: where it looks at each row by itself."""
-        phase = self.phase
-        return (
-            phase.player == "discriminator"
-            and "adversarial" in phase.terms
-            and not phase.probes
-            and getattr(self.task, "judges_rows", False)
-            and type(self).judge is GenerationPass.judge  # or a task judges in a way of its own
-        )
-
-    @cached_property
-    def _both(self) -> list[DiscriminatorOutput]:
-        """The outputs for real and fake samples, from one pass."""
-        augment = self.task.augment
-        samples = torch.cat([augment(self, self.real, "real"), augment(self, self.fake, "fake")])
-        labels = [label for name in ("real_label", "fake_label") if (label := self._heard(name)) is not None]
-        output = self._output(samples, torch.cat(labels) if labels else None)
-        count = len(self)
-        return [_rows(output, slice(0, count)), _rows(output, slice(count, None))]
-
-    @property
-    def real_logits(self) -> Tensor:
-        return self.real_output.logits
-
-    @property
-    def fake_logits(self) -> Tensor:
-        return self.fake_output.logits
-
-    def judge(self, sample: Tensor, label: Tensor | None, stream: str) -> DiscriminatorOutput:
-        """The discriminator on augmented samples, with logits in at least single precision."""
-        return self._output(self.task.augment(self, sample, stream), label)
-
-    def _output(self, seen: Tensor, label: Tensor | None) -> DiscriminatorOutput:
-        output = self.net("discriminator")(seen, label)
-        output = output if isinstance(output, DiscriminatorOutput) else DiscriminatorOutput(output)
-        low = output.logits.dtype in (torch.bfloat16, torch.float16)
-        return output._replace(logits=output.logits.float()) if low else output
-
-    def observe(self) -> Mapping[str, Tensor]:
-        """Where this phase trains D on both: its mean logits, and its accuracies if single logits say what it holds."""
-        if self.phase.player != "discriminator" or not {"real_output", "fake_output"} <= vars(self).keys():
-            return {}
-        real, fake, boundary = self.real_logits, self.fake_logits, self.task.boundary
-        seen: dict[str, Tensor] = {"real_logits": real, "fake_logits": fake}
-        if boundary is not None:
-            seen |= {"real_accuracy": real > boundary, "fake_accuracy": fake < boundary}
-        classes, label = self.real_output.class_logits, self.real_label
-        if classes is not None and label is not None:
-            seen["class_accuracy"] = classes.detach().argmax(1).eq(label)
-        return seen
-
-
-def _rows(output: DiscriminatorOutput, rows: slice) -> DiscriminatorOutput:
-    """What a discriminator said of some of the samples."""
-    classes = output.class_logits
-    return DiscriminatorOutput(
-        output.logits[rows], None if classes is None else classes[rows], [feature[rows] for feature in output.features]
-    )
 
 
 class Classification:
@@ -155,7 +84,7 @@ class Classification:
 
 
 @tasks.register("generation")
-class Generation:
+class Generation(Task):
     """The game of Goodfellow et al. (2014): D moves `n_critic` times, then G once.
 
     A discriminator that classifies adds its cross-entropy to both players' objectives. With `freeze_discriminator`,
@@ -167,12 +96,15 @@ class Generation:
     players: Mapping[str, tuple[str, ...]] = {"generator": ("generator",), "discriminator": ("discriminator",)}
     averaged = ("generator",)
     forward_pass = GenerationPass
+    columns = frozenset({"sample", "label"})
+    takes_label = True
+    layouts: ClassVar[Mapping[str, Layout]] = {
+        "interpolation": interpolation, "classes": classes, "neighbours": neighbours,
+    }  # fmt: skip
 
     def __init__(
         self,
-        make_generator: Callable[[], nn.Module],
-        make_discriminator: Callable[[], nn.Module],
-        augment: Callable[..., Tensor],
+        parts: Parts,
         sample_shape: tuple[int, ...],
         num_classes: int | None,
         *,
@@ -181,12 +113,14 @@ class Generation:
         classification_weight: Weight = 1.0,
         freeze_discriminator: NonNegative = 0,
     ) -> None:
-        generator, discriminator = make_generator(), make_discriminator()
+        self.augment = parts.augment()
+        generator, discriminator = parts.generator(), parts.discriminator()
         self.nets = nn.ModuleDict({"generator": generator, "discriminator": discriminator})
         if not isinstance(getattr(generator, "latent_dim", None), int):
             raise ValueError(f"{type(generator).__name__} needs an attribute latent_dim: how many numbers it takes")
         self.latent_dim: int = generator.latent_dim  # type: ignore[assignment]
-        self.augment, self.sample_shape, self.num_classes = augment, tuple(sample_shape), num_classes
+        self.sample_shape, self.num_classes = tuple(sample_shape), num_classes
+        self.shown = 1000 if len(self.sample_shape) == 1 else None  # a cloud of points wants more than a grid
         self.n_critic, self.discriminator_weight = n_critic, discriminator_weight
         self.classification_weight = classification_weight
         self.boundary: float | None = 0.0  # the logit at which D holds a sample as likely real as fake
@@ -214,24 +148,12 @@ class Generation:
                     f"{type(generator).__name__} makes samples of shape {made}; the data set's are {self.sample_shape}"
                 )
             output = discriminator(fake, label)
-        output = output if isinstance(output, DiscriminatorOutput) else DiscriminatorOutput(output)
-        if output.logits.dim() < 1 or output.logits.shape[0] != 2:
-            raise ValueError(
-                f"{type(discriminator).__name__} returns logits of shape {tuple(output.logits.shape)} for 2 samples; "
-                "wanted are [B] or a map [B, ...]"
-            )
-        return {name for name in ("class_logits", "features") if getattr(output, name) not in (None, ())}
+        return offered(discriminator, output) | {"latent"}
 
     def phases(self, loss: AdversarialLoss, regularizers: Mapping[str, Any]) -> list[Phase]:
         """D's moves and G's. Raises ValueError where a regularizer needs what the discriminator does not return."""
         self.boundary = getattr(loss, "boundary", None)
-        for name, regularizer in regularizers.items():
-            needs: frozenset[str] = getattr(regularizer, "needs", frozenset())
-            if missing := needs - self.offers:
-                raise ValueError(
-                    f"regularizer {name} needs {' and '.join(sorted(missing))} of the discriminator, and "
-                    f"{type(self.nets['discriminator']).__name__} returns none: see DiscriminatorOutput"
-                )
+        check_needs(regularizers, self.offers, self.nets["discriminator"])
         discriminator: dict[str, Term] = {"adversarial": AdversarialTerm(loss.discriminator, self.discriminator_weight)}
         generator: dict[str, Term] = {"adversarial": AdversarialTerm(loss.generator)}
         if "class_logits" in self.offers:
@@ -272,21 +194,23 @@ class Generation:
 
     def sample(self, nets: nn.ModuleDict, num: int, seed: int, *, label: Tensor | None = None) -> Tensor:
         """Samples [num, ...] on the CPU from `nets` (the averaged ones, say), of random classes or given ones [num]."""
-        return torch.cat([samples for samples, _ in self.stream(nets, num, seed, label=label)])
+        return torch.cat([example["sample"] for example in self.examples(nets, num, seed, label=label)])
 
-    def stream(
-        self, nets: nn.ModuleDict, num: int, seed: int, *, label: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """The same samples, some at a time, each with the classes that they were asked for, where the nets listen."""
+    def examples(
+        self, nets: nn.ModuleDict, num: int, seed: int, data: Data | None = None, *, label: Tensor | None = None
+    ) -> Iterator[Example]:
+        """`sample`s and, where the generator uses the label, the classes that they were made for."""
         z, asked = self.latents(-(-num // CHUNK) * CHUNK, seed)  # whole chunks: batch norm may look at them
         if asked is not None and label is not None:
             asked[: len(label)] = label
-        listens = self.listens(nets)
+        uses_label = self.uses_label(nets)
         for start in range(0, num, CHUNK):
             rows = slice(start, start + CHUNK)
-            samples = self.generate(nets, z[rows], None if asked is None else asked[rows])
             left = num - start
-            yield samples[:left], asked[rows][:left] if asked is not None and listens else None
+            example = {"sample": self.generate(nets, z[rows], None if asked is None else asked[rows])[:left]}
+            if asked is not None and uses_label:
+                example["label"] = asked[rows][:left]
+            yield example
 
     def logits(self, nets: nn.ModuleDict, samples: Tensor, label: Tensor | None) -> Tensor:
         """What the discriminator makes of samples [N, ...] with these classes, unaugmented: [N]."""
@@ -294,13 +218,16 @@ class Generation:
         logits: Tensor = output.logits if isinstance(output, DiscriminatorOutput) else output
         return per_sample(logits.float())
 
-    def listens(self, nets: nn.ModuleDict) -> bool:
-        """Whether the generator makes something else of another class."""
+    def uses_label(self, nets: nn.ModuleDict) -> bool:
+        """Whether the generator's output depends on the class."""
         if not self.num_classes:
             return False
         z, _ = self.latents(2, 0)
         first, second = (self.generate(nets, z, torch.full((2,), label)) for label in (0, self.num_classes - 1))
         return not torch.equal(first, second)
+
+    def signals(self, train: Data, held_out: Data | None, device: torch.device) -> Signals:
+        return SampleSignals(self, train, held_out, device)
 
 
 def freeze_first_layers(net: nn.Module, count: int) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
 import os
 import re
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ OURS = {
     QUARANTINE,
 }
 # By whoever was killed while writing; pictures by their images.
-HALF_WRITTEN = re.compile(r"\.((config\.yaml|summary\.json|metrics\.jsonl|quarantine\.json)-\d+|\w+-\d+\.png)")
+HALF_WRITTEN = re.compile(r"\.((config\.yaml|summary\.json|metrics\.jsonl|quarantine\.json)-\d+|\w+-\d+\.(png|txt))")
 SPEED = "performance/images_per_second"
 SELECTION = "selection/"  # of the names of scores that may have chosen a checkpoint
 
@@ -82,6 +83,15 @@ class RunDirectory:
         for remains in (*self.path.glob(".*"), *self.samples.glob(".*")):  # of a process that was killed
             if HALF_WRITTEN.fullmatch(remains.name):
                 remains.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def locked_by_us(self) -> Iterator[None]:
+        """The directory claimed while it lasts. Raises ValueError while another process has it."""
+        self.lock()
+        try:
+            yield
+        finally:
+            self.release()
 
     def release(self) -> None:
         self._lock.release()

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import ParseResult, urlparse
 
-from gan_lab.config import Wandb, flat
+from gan_lab.config.identity import flat
+from gan_lab.config.sections import Wandb
 from gan_lab.tracking.redaction import redacted
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 

@@ -13,8 +13,9 @@ import numpy as np
 from torch import Tensor
 
 from gan_lab.core.loop import Game, Order, step, train
-from gan_lab.datasets import store
-from gan_lab.datasets.store import Rows, Store
+from gan_lab.datasets import cache
+from gan_lab.datasets.cache import Rows
+from gan_lab.datasets.store import Store
 from tests.benchmarks.curves import Curve, points
 from tests.benchmarks.limits import operations
 from tests.benchmarks.measure import build, seconds
@@ -87,7 +88,7 @@ def data(rounds: int) -> list[Curve]:
     with (
         tempfile.TemporaryDirectory() as folder,
         patch.dict(os.environ, GAN_LAB_CACHE=folder),
-        patch.object(store, "MEMORY_SHARE", 0),
+        patch.object(cache, "MEMORY_SHARE", 0),
     ):
         stores = {size: pictures(size) for size in STORED}
         found: dict[int, list[float]] = {size: [] for size in STORED}
@@ -113,7 +114,7 @@ def pictures(size: int) -> Store:
         for _ in range(size // CHUNK):
             yield {"sample": random.integers(0, 256, (CHUNK, SIDE, SIDE, 3), dtype=np.uint8)}
 
-    return store.cached("pictures", str(size), rows)
+    return cache.cached("pictures", str(size), rows)
 
 
 def batches(kept: Store, count: int, seed: int) -> Iterator[Tensor]:
@@ -125,7 +126,7 @@ def batches(kept: Store, count: int, seed: int) -> Iterator[Tensor]:
 
 def memory(size: int) -> float:
     """MB by which the most anonymous memory grows in an epoch, after batches that fill what allocators keep."""
-    with patch.object(store, "MEMORY_SHARE", 0):
+    with patch.object(cache, "MEMORY_SHARE", 0):
         kept = pictures(size)
     before, during = (max(anonymous() for _ in batches(kept, *way)) for way in ((200, 0), (size // 64, 1)))
     return (during - before) / 1e6

@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import flop_registry, shape_wrapper
 
 from gan_lab.core.loop import step
-from gan_lab.profiling import Operations
+from gan_lab.run.profiling import Operations
 from tests.benchmarks.measure import Goal, Result, alternate
 from tests.benchmarks.steps import PRIMER, PRIMER_STEPS, game_of
 

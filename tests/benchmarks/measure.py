@@ -18,7 +18,7 @@ import torch
 from rich.console import Console, RenderableType
 
 from gan_lab.core.hooks import Log
-from gan_lab.train import Assembly, assemble
+from gan_lab.run.assembly import Assembly, assemble
 from tests.helpers import compose
 
 CONSOLE = Console(width=None if sys.stdout.isatty() else 120)

@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 
 from gan_lab.core.forward_pass import key
 from gan_lab.core.loop import Order, step
-from gan_lab.train import Assembly
+from gan_lab.run.assembly import Assembly
 from tests.benchmarks.measure import Goal, Result, alternate, build
 from tests.benchmarks.plain import LATENT_DIM
 

@@ -69,7 +69,7 @@ def share(rounds: int) -> Result:
     def score() -> None:
         with inference(assembly.sampled_nets, evaluation.batch_norm) as nets:
             number = evaluation.selection_samples
-            assembly.evaluator(lambda num, seed: game.task.stream(nets, num, seed), number, [1])
+            assembly.evaluator(lambda num, seed: game.task.examples(nets, num, seed), number, [1])
 
     train(game, game.batch_size)
     for _ in range(rounds):

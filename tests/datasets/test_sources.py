@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from gan_lab.datasets import sources
-from gan_lab.datasets.sources import downloading, given_folder, resized, resized_28
+from gan_lab.datasets.sources import downloading, given_folder, held_out, refuse_shared, resized, resized_28
 from gan_lab.datasets.store import resize
 from tests.datasets.idx import write
 
@@ -51,6 +51,22 @@ def test_a_folder_of_the_home_directory_may_be_given(tmp_path: Path, monkeypatch
     assert given_folder(None) is None
     with pytest.raises(ValueError, match=r"dataset\.path=~/nowhere: there is no such folder"):
         given_folder("~/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "test"), [(10, 0.1, 1), (10, 0.26, 3), (10, 0.001, 1), (10, 1, 9), (10, 0, 0), (1, 0.5, 0)]
+)
+def test_the_last_by_name_are_held_out_and_something_is_left_to_train_on(count: int, share: float, test: int) -> None:
+    names = [f"{i:02}" for i in range(count)]
+    assert held_out(names, share) == (names[: count - test], names[count - test :])
+
+
+def test_folders_of_which_one_lies_in_the_other_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    refuse_shared(tmp_path / "a", tmp_path / "ab")
+    for other in ("a", "a/b", ".", "a/b/../../a"):
+        with pytest.raises(ValueError, match=r"dataset\.test_path=.* and dataset\.path=.* share pictures"):
+            refuse_shared(tmp_path / "a", tmp_path / other)
 
 
 def _fetch(log: Path) -> None:
@@ -94,10 +110,12 @@ for config in (
     dict(name="fashion_mnist", path={str(tmp_path / "fashion")!r}), dict(name="fashion_mnist"), dict(name="cifar10"),
     dict(name="stl10", part="train"), dict(name="celeba", attribute="Smiling"), dict(name="mixture"),
     dict(name="image_folder", path={str(tmp_path / "pictures")!r}),
+    dict(name="photographs", path={str(tmp_path / "pictures")!r}),
     dict(name="stacked", source="fashion_mnist", path={str(tmp_path / "fashion")!r}),
 ):
     datasets.build(OmegaConf.create(config))
-heavy = {{"torchvision", "PIL", "scipy", "sklearn", "mlxtend", "pandas", "gdown"}} & set(sys.modules)
+heavy = {{"torchvision", "PIL", "scipy", "sklearn", "skimage", "tifffile", "mlxtend", "pandas", "gdown"}}
+heavy &= set(sys.modules)
 assert not heavy, heavy
 assert not os.path.exists({str(tmp_path / "cache")!r})
 """

@@ -1,48 +1,21 @@
-"""The store and its cache: exact pixels, made once, whole or not at all."""
+"""The store: exact pixels of every kind of column, and domains that correspond to nothing."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import time
-import warnings
-from collections.abc import Callable, Iterator
+import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 from PIL import Image
 
-from gan_lab.datasets import store
-from gan_lab.datasets.store import Rows, Store, cached, content_key, height_width, resize, scale, unscale
+from gan_lab.datasets.cache import cached
+from gan_lab.datasets.store import Store, height_width, resize, scale, unscale
+from gan_lab.datasets.validation import Validation
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 5, 6, 3), dtype=np.uint8)
 LABELS = np.arange(7, dtype=np.int64)
-
-
-class Source:
-    """Rows in two chunks, counting how often they were asked for."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def __call__(self, skipped: dict[str, str]) -> Rows:
-        self.asked += 1
-        skipped["bad.png"] = "it is cut"
-        for part in (slice(0, 3), slice(3, None)):
-            yield {"sample": IMAGES[part], "label": LABELS[part]}
-
-
-def check(found: Store) -> None:
-    assert np.array_equal(found.columns["sample"].numpy(), IMAGES)
-    assert found.columns["sample"].dtype == torch.uint8
-    assert np.array_equal(found.columns["label"].numpy(), LABELS)
-    assert found.skipped == {"bad.png": "it is cut"}
-    assert len(found) == 7
 
 
 # -- pixels ------------------------------------------------------------------------------------------------------------
@@ -102,189 +75,162 @@ def test_an_image_size_is_a_square_or_height_and_width() -> None:
     assert (height_width(32), height_width((16, 32))) == ((32, 32), (16, 32))
 
 
-# -- the cache ---------------------------------------------------------------------------------------------------------
+# -- sixteen bits, float, masks ----------------------------------------------------------------------------------------
+
+DEEP = np.random.default_rng(1).integers(0, 65536, (7, 5, 6, 2), dtype=np.uint16)
 
 
-def test_a_store_is_made_once_and_then_read(cache: Path) -> None:
-    source = Source()
-    for _ in range(3):
-        check(cached("toy", "key", source))
-    assert source.asked == 1
-    assert {path.name for path in cache.iterdir()} <= {"toy-key", "toy-key.lock"}
-
-
-def test_another_key_is_another_store(cache: Path) -> None:
-    source = Source()
-    cached("toy", content_key((32, 32), "train"), source)
-    cached("toy", content_key((32, 32), "test"), source)
-    assert source.asked == 2
-
-
-def test_a_key_depends_on_every_part() -> None:
-    parts: list[tuple[object, ...]] = [("a", 1), ("a", 2), ("b", 1), ("a", 1, 1), (("a", 1),), ([["a", "x"]],), ("a1",)]
-    assert len({content_key(*part) for part in parts}) == len(parts)
-
-
-def _cut(folder: Path) -> None:
-    (folder / "sample.bin").write_bytes((folder / "sample.bin").read_bytes()[:-1])
-
-
-def _lengthen(folder: Path) -> None:
-    (folder / "label.bin").write_bytes((folder / "label.bin").read_bytes() + b"x")
-
-
-def _lose(folder: Path) -> None:
-    (folder / "label.bin").unlink()
-
-
-def _garble(folder: Path) -> None:
-    (folder / "store.json").write_text('{"columns": {"sample":')
-
-
-def _forget(folder: Path) -> None:
-    (folder / "store.json").unlink()
-
-
-@pytest.mark.parametrize("damage", [_cut, _lengthen, _lose, _garble, _forget])
-def test_a_damaged_store_is_made_again(damage: Callable[[Path], None], cache: Path) -> None:
-    source = Source()
-    cached("toy", "key", source)
-    damage(cache / "toy-key")
-    check(cached("toy", "key", source))
-    assert source.asked == 2
-    check(cached("toy", "key", source))
-    assert source.asked == 2
-
-
-def test_an_interrupted_build_leaves_nothing_that_is_taken_for_a_store(cache: Path) -> None:
-    def broken(skipped: dict[str, str]) -> Rows:
-        yield {"sample": IMAGES}
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        cached("toy", "key", broken)
-    assert {path.name for path in cache.iterdir()} <= {"toy-key.lock"}
-    check(cached("toy", "key", Source()))
-
-
-def test_a_source_without_rows_is_refused_with_the_reasons(cache: Path) -> None:
-    def nothing(skipped: dict[str, str]) -> Iterator[dict[str, np.ndarray]]:
-        skipped["bad.png"] = "it is cut"
-        yield from ()
-
-    with pytest.raises(ValueError, match=r"no picture could be read \(bad.png: it is cut\)"):
-        cached("toy", "key", nothing)
-    assert not (cache / "toy-key").exists()
-
-
-def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("no folder")
-    monkeypatch.setenv("GAN_LAB_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.warns(UserWarning, match="GAN_LAB_CACHE"):
-        check(cached("toy", "key", Source()))
-
-
-def test_a_disk_that_fills_up_while_caching_is_a_warning(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "rename", full)
-    with pytest.warns(UserWarning, match="No space left"):
-        check(cached("toy", "key", Source()))
-
-
-def test_a_source_that_cannot_be_read_is_not_taken_for_a_bad_cache(cache: Path) -> None:
-    def unreadable(skipped: dict[str, str]) -> Rows:
-        raise FileNotFoundError(2, "No such file or directory", "picture.png")
-        yield {}
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(FileNotFoundError, match=r"picture\.png"):
-            cached("toy", "key", unreadable)
-
-
-def test_a_large_store_is_mapped_and_a_small_one_read_with_equal_contents(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scaling_sixteen_bits_is_undone_exactly_for_every_value(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened: list[Path] = []
-    memmap = np.memmap
-
-    def counted(path: Path, *args: object, **more: object) -> object:
-        opened.append(path)
-        return memmap(path, *args, **more)  # type: ignore[call-overload]
-
-    monkeypatch.setattr(np, "memmap", counted)
-    check(cached("toy", "key", Source()))
-    assert not opened
-    monkeypatch.setattr(store, "MEMORY_SHARE", 0.0)
-    mapped = cached("toy", "key", Source())
-    assert {path.name for path in opened} == {"sample.bin", "label.bin"}
-    check(mapped)
-    assert mapped.fetch("sample", torch.tensor([2])).shape == (1, 3, 5, 6)
-    mapped.columns["sample"][0] = 0  # private to this process: the file stays as it is
-    check(cached("toy", "key", Source()))
+    monkeypatch.setattr(torch, "get_default_dtype", lambda: dtype)
+    values = torch.from_numpy(np.arange(65536, dtype=np.uint16).reshape(1, 256, 256, 1))
+    scaled = scale(values)
+    assert scaled.dtype == dtype
+    assert (scaled.min(), scaled.max()) == (-1, 1)
+    assert torch.equal(unscale(scaled, torch.uint16), values)
 
 
-# -- several processes -------------------------------------------------------------------------------------------------
-
-FORK = multiprocessing.get_context("fork")  # a fresh process would import torch for seconds
-
-
-def _build(log: Path, ready: Any, results: Any, wait: float) -> None:
-    def rows(skipped: dict[str, str]) -> Rows:
-        with log.open("a") as lines:
-            lines.write(f"{os.getpid()}\n")
-        for part in (slice(0, 3), slice(3, None)):
-            time.sleep(wait)
-            yield {"sample": IMAGES[part], "label": LABELS[part]}
-
-    ready.wait(timeout=60)
-    found = cached("toy", "shared", rows).columns
-    results.put([found[name].numpy().tobytes() for name in ("sample", "label")])
+def test_unscaling_to_sixteen_bits_clips_rounds_and_leaves_its_input_alone() -> None:
+    images = torch.tensor([-3.0, -1.0, 0.0, 1.0, 7.0], dtype=torch.bfloat16).reshape(1, 1, 1, 5)
+    before = images.clone()
+    found = unscale(images, torch.uint16)
+    assert found.dtype == torch.uint16
+    assert found.flatten().tolist() == [0, 0, 32768, 65535, 65535]
+    assert torch.equal(images, before)
 
 
-def _start(count: int, log: Path, wait: float = 0.2) -> tuple[list[Any], Any]:
-    ready, results = FORK.Barrier(count), FORK.Queue()
-    jobs = [FORK.Process(target=_build, args=(log, ready, results, wait), daemon=True) for _ in range(count)]
-    for job in jobs:
-        job.start()
-    return jobs, results
+def test_sixteen_bit_pictures_are_fetched_by_row_in_the_range_of_the_networks() -> None:
+    found = Store({"sample": torch.from_numpy(DEEP)}).fetch("sample", torch.tensor([4, 0, 4]))
+    assert (found.shape, found.dtype) == ((3, 2, 5, 6), torch.float32)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    expected = DEEP[[4, 0, 4]].transpose(0, 3, 1, 2) / 32767.5 - 1
+    assert np.abs(found.double().numpy() - expected).max() < 1e-6
+    assert found.abs().max() > 0.99, "they are not cut to half of their range"
 
 
-def test_four_processes_that_ask_at_once_decode_once_and_get_equal_stores(cache: Path, tmp_path: Path) -> None:
-    jobs, results = _start(4, tmp_path / "log")
-    assert [results.get(timeout=60) for _ in jobs] == [[IMAGES.tobytes(), LABELS.tobytes()]] * 4
-    assert len((tmp_path / "log").read_text().split()) == 1
-    assert {path.name for path in cache.iterdir()} == {"toy-shared", "toy-shared.lock"}
+def test_float_pictures_keep_their_values_there_and_back() -> None:
+    pictures = torch.randn(4, 5, 6, 9, generator=torch.Generator().manual_seed(0))  # any number of channels
+    found = Store({"sample": pictures}).fetch("sample", torch.tensor([2, 1]))
+    assert torch.equal(found, pictures[[2, 1]].permute(0, 3, 1, 2))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(unscale(found, torch.float32), pictures[[2, 1]])
 
 
-def test_a_writer_that_is_killed_leaves_a_cache_in_which_others_go_on(cache: Path, tmp_path: Path) -> None:
-    (writer,), _ = _start(1, tmp_path / "log", wait=600)
-    deadline = time.monotonic() + 60
-    while not list(cache.glob(".toy-shared-*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    waiting, results = _start(3, tmp_path / "log")  # these wait for the lock
-    time.sleep(0.3)
-    assert results.empty()
-    os.kill(writer.pid, signal.SIGKILL)
-    writer.join(60)
-    assert [results.get(timeout=60) for _ in waiting] == [[IMAGES.tobytes(), LABELS.tobytes()]] * 3
-    assert len((tmp_path / "log").read_text().split()) == 2, "the one that was killed, and one of the others"
-    assert {path.name for path in cache.iterdir()} == {"toy-shared", "toy-shared.lock"}
+def test_masks_keep_their_values_as_classes_and_other_columns_are_as_they_are() -> None:
+    mask = torch.randint(0, 256, (3, 4, 5), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    tokens = torch.arange(12).reshape(3, 4)
+    found = Store({"mask": mask, "tokens": tokens})
+    rows = torch.tensor([2, 0])
+    assert found.fetch("mask", rows).dtype == torch.int64
+    assert torch.equal(found.fetch("mask", rows), mask[rows].long())
+    assert torch.equal(found.fetch("tokens", rows), tokens[rows])
 
 
-def test_what_killed_writers_left_is_removed_but_nothing_of_other_stores(cache: Path) -> None:
-    for name in (".toy-key-abcd1234", ".toy-key-wxyz5678", ".toy-key2-abcd1234", ".other-key-abcd1234"):
-        (cache / name).mkdir(parents=True)
-        (cache / name / "sample.bin").write_bytes(b"half a store")
-    check(cached("toy", "key", Source()))
-    left = {path.name for path in cache.iterdir()}
-    assert left == {"toy-key", "toy-key.lock", ".toy-key2-abcd1234", ".other-key-abcd1234"}
+# -- columns and domains -----------------------------------------------------------------------------------------------
 
 
-def test_reading_a_cached_store_does_not_wait_for_a_writer(cache: Path) -> None:
-    cached("toy", "key", Source())
-    with FileLock(cache / "toy-key.lock"):
-        check(cached("toy", "key", Source()))
+def translation() -> Store:
+    """Two domains: five sources with targets, and three pictures of another style with labels."""
+    columns = {
+        "other": torch.from_numpy(DEEP[:3]),
+        "source": torch.from_numpy(IMAGES[:5]),
+        "target": torch.linspace(-1, 1, 5 * 4 * 4 * 3).reshape(5, 4, 4, 3),
+        "mask": torch.from_numpy(IMAGES[:5, ..., 0]),
+        "other_label": torch.tensor([7, 8, 9]),
+    }
+    return Store(columns, {"bad.png": "it is cut"}, {"b": ["other", "other_label"]})
+
+
+def test_the_main_domain_gives_the_length_and_every_domain_has_its_own() -> None:
+    found = translation()
+    assert len(found) == 5
+    assert found.lengths == {"": 5, "b": 3}
+    assert list(found.lengths) == ["", "b"]
+    assert {name: found.domain_of(name) for name in found.columns} == {
+        "other": "b", "source": "", "target": "", "mask": "", "other_label": "b"
+    }  # fmt: skip
+    with pytest.raises(KeyError):
+        found.domain_of("nothing")
+
+
+def test_columns_of_a_domain_that_differ_in_length_and_columns_that_are_not_there_are_refused() -> None:
+    with pytest.raises(ValueError, match="as many rows: sample 7, label 6"):
+        _ = Store({"sample": torch.from_numpy(IMAGES), "label": torch.arange(6)}).lengths
+    with pytest.raises(ValueError, match="domains name other, and there is no such column: sample"):
+        Store({"sample": torch.from_numpy(IMAGES)}, domains={"b": ["other"]})
+
+
+def test_the_digest_of_samples_stays_what_it_was() -> None:
+    head = f"torch.uint8 {IMAGES.shape}".encode()
+    expected = hashlib.sha256(head + hashlib.sha256(IMAGES.tobytes()).digest()).hexdigest()
+    found = Store({"sample": torch.from_numpy(IMAGES), "label": torch.from_numpy(LABELS)})
+    assert found.digest == found.digest_of("sample") == expected
+    assert found.digest_of("label") != expected
+
+
+def test_without_samples_the_digest_is_of_every_column_and_domain() -> None:
+    def change(name: str) -> Store:
+        changed = translation()
+        changed.columns[name] = changed.columns[name].clone()
+        changed.columns[name][0] = changed.columns[name][1]
+        return changed
+
+    whole = translation()
+    apart = Store(whole.columns, domains={"c": ["other", "other_label"]})
+    assert whole.digest == translation().digest
+    assert len({store.digest for store in (whole, apart, *map(change, whole.columns))}) == 7
+
+
+def test_every_kind_of_column_and_domain_comes_back_from_the_cache(cache: Path) -> None:
+    whole = translation()
+
+    def rows(skipped: dict[str, str]) -> object:
+        skipped |= whole.skipped
+        arrays = {name: column.numpy() for name, column in whole.columns.items()}
+        for part in (slice(0, 2), slice(2, None)):
+            yield {name: arrays[name][part] for name in ("source", "target", "mask")}
+        yield {name: arrays[name] for name in ("other", "other_label")}
+
+    for _ in range(2):  # made, then read
+        found = cached("toy", "key", rows, domains=whole.domains, verify=True)  # type: ignore[arg-type]
+        assert (found.skipped, found.lengths, found.domains) == (whole.skipped, {"": 5, "b": 3}, whole.domains)
+        assert all(torch.equal(found.columns[name], column) for name, column in whole.columns.items())
+        assert all(found.columns[name].dtype == column.dtype for name, column in whole.columns.items())
+        assert found.digest == whole.digest
+
+
+def test_a_domain_of_which_nothing_could_be_read_is_refused(cache: Path) -> None:
+    def rows(skipped: dict[str, str]) -> object:
+        skipped["b/1.png"] = "it is cut"
+        yield {"sample": IMAGES}
+
+    with pytest.raises(ValueError, match=r"no picture could be read for other \(b/1\.png: it is cut\)"):
+        cached("toy", "key", rows, domains={"b": ["other"]})  # type: ignore[arg-type]
+
+
+class Held:
+    """A data set of that store."""
+
+    def load(self, split: str = "train") -> Store:
+        assert split == "train"
+        return translation()
+
+
+def test_rows_are_held_out_of_every_column_alike_and_of_each_domain_on_its_own(cache: Path) -> None:
+    whole, parts = translation(), {split: Validation(Held(), 2).load(split) for split in ("train", "test")}
+    assert {split: part.lengths for split, part in parts.items()} == {"train": {"": 3, "b": 1}, "test": {"": 2, "b": 2}}
+    places = {}
+    for split, part in parts.items():
+        for name, column in part.columns.items():
+            known = whole.columns[name]
+            rows = [next(i for i, other in enumerate(known) if torch.equal(row, other)) for row in column]
+            places[split, name] = rows
+    for names, count in ((("source", "target", "mask"), 5), (("other", "other_label"), 3)):
+        for split in parts:
+            assert places[split, names[0]] == sorted(places[split, names[0]])
+            assert all(places[split, name] == places[split, names[0]] for name in names)
+        assert sorted(places["train", names[0]] + places["test", names[0]]) == list(range(count))
+    with pytest.raises(ValueError, match="evaluation.validation=3 of 3 pictures of domain b leaves none"):
+        Validation(Held(), 3).load()

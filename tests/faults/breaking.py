@@ -15,9 +15,10 @@ import torch
 import torch._inductor
 
 import tests.toy_data  # noqa: F401
-from gan_lab import launch, registry  # noqa: F401
+from gan_lab import registry  # noqa: F401
+from gan_lab.commands import train  # noqa: F401
 from gan_lab.core import loop
-from gan_lab.run import run_job  # noqa: F401
+from gan_lab.run.start import run  # noqa: F401
 from tests.faults.lab import Fault, Progress
 
 

@@ -25,10 +25,11 @@ import torch
 import torch._inductor
 
 import tests.toy_data  # noqa: F401
-from gan_lab import launch, registry  # noqa: F401
+from gan_lab import registry  # noqa: F401
+from gan_lab.commands import train  # noqa: F401
 from gan_lab.cli import main
 from gan_lab.core import checkpoint, loop
-from gan_lab.run import run_job  # noqa: F401
+from gan_lab.run.start import run  # noqa: F401
 from tests.core.toys import equal
 
 # Five saves, ten looks, R1, an average and a schedule; four seconds on one slow core at most.

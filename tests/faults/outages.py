@@ -38,7 +38,7 @@ class Outage:
 # A run that measures what its W&B tracker takes, and prints it last.
 PROGRAM = """
 import sys, time
-from gan_lab import life
+from gan_lab.run import training_run
 from gan_lab.cli import main
 from gan_lab.tracking import wandb
 
@@ -56,7 +56,7 @@ def timed(owner, method, where):
 
 for method in ("record", "picture", "warn", "checkpoint"):
     timed(wandb.WandbTracker, method, "tracker")
-timed(life, "train", "training")
+timed(training_run, "train", "training")
 wandb.FINISH_SECONDS = wandb.GRACE_SECONDS = 3.0
 wandb.PROBE_SECONDS = 1.0
 code = main(["train", *sys.argv[1:]])

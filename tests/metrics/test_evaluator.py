@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from gan_lab import registry
 from gan_lab.datasets.fashion_mnist import DEBIAN
 from gan_lab.datasets.store import Store, scale
 from gan_lab.metrics.base import is_headline, short_names
-from gan_lab.metrics.evaluator import Draw, Evaluator, Samples
+from gan_lab.metrics.evaluator import Draw, Evaluator, Example
 from gan_lab.metrics.reference import identity
 from tests.fidelity import Pictures, register
 from tests.toy_data import ToyPictures
@@ -26,10 +27,10 @@ from tests.toy_data import ToyPictures
 def drawn(pictures: Tensor, label: Tensor | None = None) -> Draw:
     """Pictures uint8 [N, H, W, C] as samples of a generator, the first ones, whatever the seed."""
 
-    def draw(num: int, seed: int) -> Samples:
+    def draw(num: int, seed: int) -> Iterator[Example]:
         for start in range(0, num, 64):
             rows = slice(start, min(start + 64, num))
-            yield scale(pictures[rows]), None if label is None else label[rows]
+            yield {"sample": scale(pictures[rows])} | ({} if label is None else {"label": label[rows]})
 
     return draw
 
@@ -117,7 +118,7 @@ def test_chunks_and_random_state_do_not_matter(digits: tuple[Any, Evaluator]) ->
     torch.manual_seed(3)
     before = torch.get_rng_state()
     whole = evaluator(drawn(sample), 400, [0])
-    ones = evaluator(lambda num, seed: ((scale(sample[i : i + 1]), None) for i in range(num)), 400, [0])
+    ones = evaluator(lambda num, seed: ({"sample": scale(sample[i : i + 1])} for i in range(num)), 400, [0])
     assert torch.equal(torch.get_rng_state(), before)
     for name, entry in whole.items():
         assert ones[name]["value"] == pytest.approx(entry["value"], rel=1e-4, abs=1e-5), name
@@ -125,7 +126,7 @@ def test_chunks_and_random_state_do_not_matter(digits: tuple[Any, Evaluator]) ->
 
 def test_samples_that_are_not_finite_have_no_scores(digits: tuple[Any, Evaluator]) -> None:
     _, evaluator = digits
-    scores = evaluator(lambda num, seed: iter([(torch.full((num, 1, 32, 32), torch.nan), None)]), 200, [0])
+    scores = evaluator(lambda num, seed: iter([{"sample": torch.full((num, 1, 32, 32), torch.nan)}]), 200, [0])
     assert scores["fd/mnist5k-03da3a14/train"]["value"] is None
     assert "not finite" in scores["fd/mnist5k-03da3a14/train"]["why"]
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch_fidelity.metric_prc import calculate_precision_recall_full
 
-from gan_lab.metrics import neighbours
-from gan_lab.metrics.neighbours import BALL, Neighbourhoods, area_under_curve, memorization, nearest, radii
+from gan_lab.metrics.neighbours import BALL, Neighbourhoods, area_under_curve, memorization
+from gan_lab.neighbours import nearest
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -55,18 +55,6 @@ def test_copies_of_the_data_are_in_every_neighbourhood_in_spite_of_rounding() ->
     real = normal(300, 64) * 50 + 1_000
     shares = Neighbourhoods(real, real.clone()).shares
     assert (shares["precision"], shares["recall"], shares["coverage"]) == (1, 1, 1)
-
-
-def test_neighbours_and_radii_are_those_of_all_distances(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "ROWS", 7)
-    monkeypatch.setattr(neighbours, "BLOCK", 11)
-    x, known = normal(50, 5) + 20, normal(83, 5, seed=1) + 20
-    distances = torch.cdist(x.double(), known.double())
-    found = nearest(x, known)
-    torch.testing.assert_close(found.values, distances.min(1).values)
-    assert torch.equal(found.indices, distances.argmin(1))
-    own = torch.cdist(known.double(), known.double()).sort(dim=1).values
-    torch.testing.assert_close(radii(known, (3, 5)), own[:, [3, 5]].T.square())
 
 
 def test_the_area_under_the_curve_is_a_probability_and_ties_count_half() -> None:

@@ -16,7 +16,7 @@ from urllib.parse import urlparse
 import pytest
 
 from gan_lab.cli import main
-from gan_lab.config import Wandb
+from gan_lab.config.sections import Wandb
 from gan_lab.tracking import wandb as tracking
 from gan_lab.tracking.wandb import WandbTracker, decide_mode
 from tests.tracking.stub_wandb import StubWandb

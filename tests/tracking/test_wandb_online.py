@@ -18,9 +18,9 @@ import pytest
 import wandb
 import yaml
 
-from gan_lab import dashboard
+from gan_lab.commands import dashboard
 from gan_lab.cli import main
-from gan_lab.config import EXPERIMENTS
+from gan_lab.config.presets import EXPERIMENTS
 from gan_lab.losses import NonSaturating
 from gan_lab.registry import losses
 from gan_lab.tracking import wandb as tracking

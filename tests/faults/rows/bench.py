@@ -21,7 +21,7 @@ def forgetting(*item: str) -> Fault:
             return
         from gan_lab.core import loop
         from gan_lab.core.hooks import Log
-        from gan_lab.health import Health
+        from gan_lab.run.health import Health
 
         load = loop.Game.load_state_dict
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gan_lab.datasets import store
-from gan_lab.scoring import Scoring
+from gan_lab.run.selection import Scoring
 from tests.faults.breaking import before_step, gradients, in_step
 from tests.faults.lab import EVERY, RUN, Fault, Lab, Progress, Trained
 from tests.faults.outcome import BATCH, INTERVAL, PICTURES, Outcome, kill_at, row

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gan_lab.datasets import decoding, store
+from gan_lab.datasets import cache, decoding
 from tests.faults.lab import Fault, Lab, Progress, environment
 from tests.faults.outcome import PICTURES, Outcome, row
 
@@ -95,7 +95,7 @@ def decoder_gone(lab: Lab) -> Outcome:
         return install
 
     def impatient(_: Progress) -> None:
-        store.PATIENCE = 0.2
+        cache.PATIENCE = 0.2
 
     with environment(GAN_LAB_CACHE=str(lab.new("cache"))):
         killed = lab.run(lab.new(), words, [at_the_300th(signal.SIGKILL)])

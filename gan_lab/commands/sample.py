@@ -1,0 +1,84 @@
+"""`gan-lab sample`: what a trained run makes, as a sheet to look at, an array, or a folder of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from gan_lab import registry
+from gan_lab.datasets.store import unscale
+from gan_lab.display.pictures import save_image, save_sheet
+from gan_lab.run.trained_run import TrainedRun
+from gan_lab.tasks.contract import Example
+
+
+def _check_options(out: Path, num: int | None, grid: str | None) -> None:
+    if num is not None and num < 1:
+        raise ValueError(f"--num {num}: it must be at least 1")
+    if out.suffix not in ((".png",) if grid else (".png", ".npz", ".txt", "")):
+        raise ValueError(f"--out {out}: give a .png" + ("" if grid else ", an .npz, a .txt, or a folder"))
+    if out.suffix == "" and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"--out {out}: it exists and is not an empty folder; nothing is overwritten")
+    if out.suffix and not out.parent.is_dir():
+        raise ValueError(f"--out {out}: there is no folder {out.parent}")
+
+
+def write_samples(
+    run: Path,
+    out: Path,
+    num: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    *,
+    label: str | None = None,
+    grid: str | None = None,
+    which: str = "newest",
+) -> str | None:
+    """Write examples of a run: a sheet to look at (.png, or .txt for lines), an .npz, or a folder with a PNG each.
+
+    The .npz has `images` (uint8 NHWC) or `points`, and whatever else the examples have: `source`, `target`, `label`.
+    `grid` names a layout of the run's task instead, which is a .png; its caption is returned. Raises ValueError for a
+    bad number, an unknown class, a folder that is not empty, or a kind of file that these examples do not fit.
+    """
+    _check_options(out, num, grid)
+    trained = TrainedRun(run, device, which)
+    layouts = trained.task.layouts
+    if grid is not None and grid not in layouts:
+        raise registry.unknown(f"--grid of task={trained.config.task.name}", grid, layouts)
+    points = len(trained.about["sample_shape"]) == 1
+    if points and grid:
+        raise ValueError(f"--grid {grid}: {run} makes points, not pictures; give a .png or an .npz")
+    labels = None if label is None else trained.labels(label)
+    if grid:
+        sheet = layouts[grid](trained, num or 8, seed, labels)
+        save_sheet(sheet, out)
+        return sheet.caption
+    examples = trained.examples(num or 64, seed, labels)
+    if out.suffix == ".npz":
+        np.savez_compressed(out, **as_arrays(examples))  # type: ignore[arg-type]
+    elif out.suffix == "":
+        _write_folder(examples["sample"], out, run)
+    else:
+        sheet = trained.task.sheet(examples, trained.data)
+        if sheet.suffix != out.suffix:
+            raise ValueError(f"--out {out}: what {run} makes is shown in a {sheet.suffix}; give one, or an .npz")
+        save_sheet(sheet, out)
+        return sheet.caption
+    return None
+
+
+def as_arrays(examples: Example) -> dict[str, np.ndarray]:
+    """Columns of examples for an .npz: pictures as uint8 NHWC; samples are called `images`, or `points`."""
+    names = {"sample": "images" if examples["sample"].dim() == 4 else "points" if examples["sample"].dim() == 2 else "sample"}
+    values = {name: unscale(column) if column.dim() == 4 else column for name, column in examples.items()}
+    return {names.get(name, name): column.numpy() for name, column in values.items()}
+
+
+def _write_folder(samples: Tensor, out: Path, run: Path) -> None:
+    if samples.dim() != 4:
+        raise ValueError(f"--out {out}: {run} makes no pictures; give a .png, an .npz or a .txt")
+    out.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(unscale(samples).numpy()):
+        save_image(image, out / f"{i:06d}.png")

@@ -1,0 +1,239 @@
+"""`gan-lab train`: compose, check everything, and only then let Hydra make folders and jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gan_lab.config import hydra_store
+from gan_lab.config.composition import check_each_value, compose, first_value, one_line, parse_words
+from gan_lab.config.hydra_store import without_hydra
+from gan_lab.config.identity import job_name
+from gan_lab.config.overrides import Arguments, check_params, check_sweep, parse
+from gan_lab.config.presets import CONF, RECIPES, says_something_to_hydra
+from gan_lab.config.sections import sections
+from gan_lab.run import signals
+from gan_lab.sweep import plan
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the words mean, checked: one run, a sweep (`swept`), or something that Hydra only shows."""
+
+    arguments: Arguments
+    composed: DictConfig | None = None  # with Hydra's own node; None: nothing is to be trained
+    swept: Sequence[Override] | None = None
+
+
+def train(argv: Sequence[str]) -> int:
+    """Run what the words behind `gan-lab train` say. Returns the exit code; raises ValueError for wrong usage.
+
+    A run or sweep that Slurm's warning has ended is put back into Slurm's queue.
+    """
+    codes: list[int] = []
+    with signals.before_training(codes.append):
+        command = understand(argv)
+        if command.swept is not None:
+            codes.append(sweep(command))
+        else:
+            words, job = prepare(command, codes.append)
+            with _hydra_reads(words, codes.append):
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+    signals.requeue_after(codes[0])
+    return codes[0]
+
+
+# -- what the words mean -----------------------------------------------------------------------------------------------
+
+
+def understand(argv: Sequence[str]) -> Command:
+    """Parse, compose and check. Writes nothing; raises ValueError in one line for what cannot be run."""
+    hydra_store.publish()
+    if any(word.startswith(("--shell-completion", "-sc")) for word in argv):
+        return Command(Arguments(flags=list(argv)))  # half-typed words: nothing to check
+    arguments = parse(argv)
+    parsed = parse_words(arguments.all_overrides)
+    if arguments.passive:
+        if not arguments.asks_for_help:
+            _refuse_several(parsed, "--cfg and --info show one config, so give one value")
+            compose([first_value(override) for override in parsed])
+        return Command(arguments)
+    swept = _sweep_words(arguments, parsed)
+    composed = compose([first_value(override) for override in swept or parsed])
+    if swept is None:
+        _refuse_several(parsed, "several values make a sweep: gan-lab train -m ...")
+    else:
+        check_each_value(swept, composed)
+    return Command(arguments, composed, swept)
+
+
+def _sweep_words(arguments: Arguments, parsed: Sequence[Override]) -> list[Override] | None:
+    """What a sweep runs over, by the presets and the command line, and all that its jobs have in common.
+
+    None where this is no sweep. Raises ValueError for what cannot be swept.
+    """
+    if not arguments.multirun and not any(_may_sweep(override) for override in parsed):
+        return None
+    # The presets alone first: a word of the command line may be about a part that a preset chooses.
+    composed = compose([first_value(override) for override in parsed if _is_preset(override)])
+    choices = composed.hydra.runtime.choices
+    if not (arguments.multirun or choices.search != "none" or composed.hydra.mode == RunMode.MULTIRUN):
+        return None
+    check_sweep(parsed)
+    where = f"search={choices.search}" if choices.search != "none" else f"experiment={choices.experiment}"
+    params = check_params(composed.hydra.sweeper.get("params") or {}, where, arguments.folders)
+    words = plan.merged(parse_words(params), parsed)
+    check_sweep(words)
+    return words
+
+
+def _is_preset(override: Override) -> bool:
+    return plan.of_hydra(override) or override.key_or_group in RECIPES
+
+
+def _may_sweep(override: Override) -> bool:
+    """Whether a word alone can make a sweep: any preset but the experiments that say nothing to Hydra."""
+    if override.key_or_group == "experiment":
+        return says_something_to_hydra(str(override.value()))
+    return override.key_or_group in ("search", "hydra.mode")
+
+
+def _refuse_several(parsed: Sequence[Override], why: str) -> None:
+    if several := next((override for override in parsed if override.is_sweep_override()), None):
+        raise ValueError(f"{several.input_line}: {why}")
+
+
+# -- one run -----------------------------------------------------------------------------------------------------------
+
+
+def prepare(command: Command, ended: Callable[[int], object]) -> tuple[list[str], Callable[[DictConfig], object]]:
+    """Hydra's words for one run and the function that it calls; `ended` is told the run's exit code.
+
+    Raises ValueError for everything that can be wrong with the run, before anything is written.
+    """
+    arguments, composed = command.arguments, command.composed
+    words = [*arguments.flags, *arguments.all_overrides]
+    if composed is None:
+        return words, lambda config: None
+    from gan_lab.run.preflight import preflight
+    from gan_lab.run.start import run
+
+    experiment = composed.hydra.runtime.choices.experiment
+    # The same command goes on when Slurm queues its job again, and so has the same folder there.
+    moment = f"slurm-{signals.job_id()}-{job_name(arguments.overrides)[:6]}" if signals.job_id() else None
+    moment = moment or time.strftime("%Y-%m-%d_%H-%M-%S")
+    path = Path(_folder(composed, "run_dir") or f"runs/{experiment}/{moment}")
+    assembly = preflight(without_hydra(composed), path)
+    return [*words, f"run_dir={_quote(path)}"], functools.partial(run, assembly=assembly, ended=ended)
+
+
+# -- a sweep -----------------------------------------------------------------------------------------------------------
+
+
+def sweep(command: Command) -> int:
+    """Run a sweep's jobs and print their table. Returns the exit code."""
+    from gan_lab.sweep.supervise import supervise
+    from gan_lab.tracking.wandb import decide_mode
+
+    arguments, composed, words = command.arguments, command.composed, command.swept
+    assert composed is not None
+    assert words is not None
+    choices = composed.hydra.runtime.choices
+    name = _folder(composed, "sweep_name") or _sweep_name(arguments, choices)
+    folder = Path(_folder(composed, "sweep_dir") or f"sweeps/{name}")
+    _check_writable(folder)
+    mode, why = decide_mode(sections(without_hydra(composed))[2].wandb.mode)
+    jobs = plan.jobs(words) if choices["hydra/sweeper"] == "basic" else None
+    workers = plan.workers(composed.hydra, len(jobs) if jobs else None)
+    search = _search(composed, words, folder) if choices["hydra/sweeper"] == "optuna" else None  # last: it writes
+    flags = [flag for flag in arguments.flags if flag not in ("-m", "--multirun")]
+    # The jobs alone are given the rest: Hydra would look for a word's key before it knows of swept parts.
+    presets = [word.input_line for word in words if _is_preset(word) and not word.is_sweep_override()]
+    argv = ["-m", *flags, *(presets if jobs or search else arguments.all_overrides), *workers.overrides]
+    if workers.count > 1 and mode != "disabled":  # else each job says so
+        print(f"W&B {mode}{f': {why}' if why else ''}")
+    return supervise(
+        lambda job: _hydra([*argv, f"hydra.sweep.dir={_quote(folder)}"], job), jobs, folder, workers, search
+    )
+
+
+def _sweep_name(arguments: Arguments, choices: Any) -> str:
+    """The same for the same words, so that the same command goes on: never with a time in it."""
+    experiments = next((o.partition("=")[2] for o in arguments.overrides if o.startswith("experiment=")), None)
+    chosen = (experiments or choices.experiment).replace(",", "+")
+    title = chosen if choices.search == "none" else f"{choices.search}-{chosen}"
+    words = [override for override in arguments.overrides if not override.startswith("hydra")]
+    return f"{title}-{job_name(words)[:8]}"
+
+
+def _search(composed: DictConfig, words: Sequence[Override], folder: Path) -> Any:
+    """What Optuna searches, checked. Raises ValueError."""
+    from gan_lab.sweep import space, study
+
+    space.import_optuna()
+    conf = composed.hydra.sweeper
+    objectives = study.objectives(without_hydra(composed), conf.metrics)
+    search = study.Search(list(words), objectives, conf, folder, composed.trainer.images)
+    search.open()
+    return search
+
+
+def _folder(composed: DictConfig, key: str) -> str | None:
+    value = composed[key]
+    if OmegaConf.is_config(value):
+        raise ValueError(f"{key}={value}: expected a path")
+    return None if value is None else str(value)
+
+
+def _check_writable(sweep_dir: Path) -> None:
+    """Raise ValueError where Hydra could not make the folder, which it would say with a traceback."""
+    parent = next(path for path in (sweep_dir, *sweep_dir.absolute().parents) if path.exists())
+    if not parent.is_dir():
+        raise ValueError(f"sweep_dir={sweep_dir}: {parent} is a file; give a folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"sweep_dir={sweep_dir} cannot be written: {parent} is read-only for this user")
+
+
+# -- Hydra's own main --------------------------------------------------------------------------------------------------
+
+
+def _quote(value: object) -> str:
+    return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+@contextlib.contextmanager
+def _hydra_reads(argv: Sequence[str], ended: Callable[[int], object]) -> Iterator[None]:
+    """While it lasts, Hydra's main reads these words. `ended` is told its exit code, last."""
+    before, sys.argv = sys.argv, ["gan-lab train", *argv]
+    code = 0
+    try:
+        yield
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except (HydraException, OmegaConfBaseException) as error:  # with HYDRA_FULL_ERROR=1
+        raise ValueError(one_line(error)) from error
+    finally:
+        sys.argv = before
+    ended(code)
+
+
+def _hydra(argv: Sequence[str], job: Callable[[DictConfig], Any]) -> int:
+    """Hydra's main on these words. Returns its exit code."""
+    codes: list[int] = []
+    with _hydra_reads(argv, codes.append):
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+    return codes[0]

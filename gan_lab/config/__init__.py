@@ -1,0 +1,1 @@
+"""The configuration: sections, presets, overrides and their checks, composition, and identity."""

@@ -1,0 +1,149 @@
+"""A config from words, or the reason in one line why there is none: what Hydra would find out too late."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gan_lab import registry
+from gan_lab.config.hydra_store import without_hydra
+from gan_lab.config.presets import CONF, groups, refuse_targets
+from gan_lab.config.sections import sections
+from gan_lab.registry import unknown, unknown_key
+
+
+def parse_words(overrides: Sequence[str]) -> list[Override]:
+    """Words in Hydra's grammar. Raises ValueError that names the first one that is not."""
+    parsed = []
+    for override in overrides:
+        try:
+            parsed += OverridesParser.create().parse_overrides([override])
+        except HydraException as error:
+            raise ValueError(
+                f"{override}: not Hydra's grammar; values with spaces or brackets want quotes, as in "
+                f"'regularizer=[r1]' or \"run_dir='my runs/1'\""
+            ) from error
+    return parsed
+
+
+def first_value(override: Override) -> str:
+    """The word with its first value, where it has several: one job of the sweep."""
+    if not override.is_sweep_override():
+        return str(override.input_line)
+    if not override.is_discrete_sweep():  # an interval, for samplers that take it
+        interval: Any = override.value()
+        start = int(interval.start) if "int" in interval.tags else interval.start
+        return f"{override.get_key_element()}={start}"
+    return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """The config with Hydra's own node. Raises ValueError in one line for what does not compose or is out of range."""
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = hydra.compose("config", list(overrides), return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explain(error, overrides) from error
+    if composed.hydra.callbacks:  # the last barrier: Hydra would instantiate them before any of our code runs
+        raise ValueError("the config holds Hydra callbacks, which can run anything and are not taken")
+    check_parts(without_hydra(composed))
+    return composed
+
+
+def check_parts(config: DictConfig) -> None:
+    """Raise ValueError where some part's name or arguments are wrong. Builds nothing."""
+    refuse_targets(OmegaConf.to_container(config), "the config")
+    if config.resume not in ("auto", "never"):
+        raise registry.unknown("resume", config.resume, ("auto", "never"))
+    sections(config)
+    for group, kind in registry.GROUPS.items():
+        if kind.listed:
+            for name, node in (config.get(group) or {}).items():
+                kind.arguments(node, f"{group}/{name}")
+        elif (node := registry.node(config, group)) is not None:
+            kind.arguments(node, group)
+        elif group not in registry.optional_groups():
+            raise ValueError(f"{group}=null: choose one of {', '.join(sorted(kind.classes))}")
+
+
+def check_each_value(parsed: Sequence[Override], composed: DictConfig) -> None:
+    """Compose each swept choice once beside the others' first values: errors show before any job starts.
+
+    Groups are composed; plain values are tried on the composed config, which costs a millisecond each.
+    """
+    for i, override in enumerate(parsed):
+        if not override.is_sweep_override() or not override.is_discrete_sweep():
+            continue
+        rest = [first_value(other) for other in parsed]
+        for value in list(override.sweep_string_iterator())[1:]:
+            word = f"{override.get_key_element()}={value}"
+            if override.key_or_group in groups():
+                compose([*rest[:i], word, *rest[i + 1 :]])
+                continue
+            trial = without_hydra(composed)
+            try:
+                OmegaConf.update(trial, override.key_or_group, OverridesParser.create().parse_override(word).value())
+            except OmegaConfBaseException as error:
+                raise ValueError(f"{word}: {one_line(error)}") from error
+            check_parts(trial)
+
+
+def _explain(error: Exception, overrides: Sequence[str]) -> ValueError:
+    """Hydra's message as one line with the remedy."""
+    text = one_line(error)
+    if plugin := re.search(r"Could not find 'hydra/(launcher|sweeper)/([^']+)'", str(error)):
+        return _no_plugin(plugin[1], plugin[2], str(error))
+    missing = re.search(r"Could not override '([^']+)'", text)
+    if missing is None:
+        return ValueError(text)
+    key = missing[1]
+    if own := re.match(r"hydra\.(launcher|sweeper)\.", key):
+        choice = next((o.partition("=")[2] for o in overrides if o.startswith(f"hydra/{own[1]}=")), "basic")
+        return ValueError(f"{key}: hydra/{own[1]}={choice} has no such setting; choose the {own[1]} that has it, too")
+    chosen = [o for o in overrides if o.partition("=")[0] in (*groups(), "hydra.searchpath")]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        known: Any = hydra.compose("config", chosen)
+    *path, last = key.split(".")
+    for i, part in enumerate(path):
+        if not OmegaConf.is_dict(known) or part not in known:
+            path, last = path[:i], part
+            break
+        known = known[part]
+    if not OmegaConf.is_dict(known):
+        return ValueError(f"{key}: {'.'.join(path)} is a value and has nothing inside")
+    return unknown_key(".".join(path), last, [str(name) for name in known if name != "name"])
+
+
+LAUNCHERS = {
+    "joblib": '"hydra-gan-lab[sweep]"',
+    "submitit_local": "hydra-submitit-launcher",
+    "submitit_slurm": "hydra-submitit-launcher",
+}  # what pip must install for Hydra to have them
+
+
+def _no_plugin(kind: str, name: str, message: str) -> ValueError:
+    if kind == "launcher" and (package := LAUNCHERS.get(name)):
+        return ValueError(f"hydra/{kind}={name} is not installed: pip install {package}")
+    available = re.search(rf"Available options in 'hydra/{kind}':\n((?:\t\S+\n?)*)", message)
+    return unknown(f"hydra/{kind}", name, available[1].split() if available else ())
+
+
+def one_line(error: BaseException) -> str:
+    """The messages of an error and its cause, without Hydra's advice to force it with +."""
+    lines: list[str] = []
+    for e in (error, error.__cause__):
+        for line in str(e or "").splitlines():
+            line = line.strip()
+            if line and not line.startswith(("full_key", "object_type", "reference_type", "To append", "Set the env")):
+                lines.append(line)
+    return re.sub(r"^Error merging override (.+?); ", r"\1: ", "; ".join(dict.fromkeys(lines)))

@@ -1,0 +1,45 @@
+"""How parts, sections and experiments become known to Hydra."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gan_lab import registry
+from gan_lab.config.identity import job_name
+from gan_lab.config.launchers import CHOICES
+from gan_lab.config.presets import RECIPES, shipped_experiments
+from gan_lab.config.sections import SCHEMAS
+
+
+def publish() -> None:
+    """Make parts, sections and experiments known to Hydra. Raises ValueError for an experiment that is not data."""
+    from hydra.core.config_store import ConfigStore
+
+    registry.publish()
+    store = ConfigStore.instance()
+    store.store(name="schema", node=SCHEMAS, provider="gan_lab.config.sections")
+    for group, name, node in CHOICES:
+        store.store(group=group, name=name, node=node, provider="gan_lab.config.launchers")
+    for group in RECIPES:
+        store.store(group=group, name="none", node={}, package="_global_", provider="gan_lab")
+    for name, node in shipped_experiments().items():
+        store.store(group="experiment", name=name, node=node, package="_global_", provider="gan_lab")
+    register_resolvers()
+
+
+def register_resolvers() -> None:
+    """What config.yaml's interpolations call. A sweep's worker processes need it, too."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("gan_lab.job", job_name, replace=True)
+
+
+def without_hydra(composed: Any) -> Any:
+    """A composed config less Hydra's own node: what a run is given."""
+    from omegaconf import OmegaConf
+
+    config = composed.copy()
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]
+    OmegaConf.set_struct(config, True)
+    return config

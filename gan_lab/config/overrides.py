@@ -1,0 +1,197 @@
+"""The command line's overrides, checked before Hydra sees them: it writes folders before any of our code runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+
+from gan_lab.config.identity import unhashed
+from gan_lab.config.presets import check_data, check_search, groups, options
+from gan_lab.registry import GROUPS, nearest, unknown
+
+ALWAYS_SECRET = {"secret", "password", "passwd", "credential", "credentials"}
+SECRET_AT_THE_END = {"key", "apikey", "token"}  # `api_key`; but `key_dim` and `token_size` are fine
+HYDRA = ("mode", "sweeper", "launcher", "verbose")  # what may be said to Hydra: the rest is where things lie, and code
+FLAGS_WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
+FLAGS = (
+    "--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p", "--run", "-r",
+    "--multirun", "-m", "--info", "-i", "--config-dir", "-cd",
+)  # fmt: skip
+PASSIVE_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
+
+
+@dataclass
+class Arguments:
+    """What stands behind `gan-lab train`: Hydra's flags, overrides, and the folders of the user's own presets."""
+
+    flags: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+
+    @property
+    def multirun(self) -> bool:
+        return any(flag in ("-m", "--multirun") for flag in self.flags)
+
+    @property
+    def passive(self) -> bool:
+        """Whether Hydra only shows something."""
+        return any(flag.partition("=")[0] in PASSIVE_FLAGS for flag in self.flags)
+
+    @property
+    def asks_for_help(self) -> bool:
+        return any(flag in ("--help", "-h", "--hydra-help", "--version") for flag in self.flags)
+
+    @property
+    def all_overrides(self) -> list[str]:
+        """With the preset folders, as Hydra's search path."""
+        places = ",".join(f"'file://{folder.absolute()}'" for folder in self.folders)
+        return [*self.overrides, *([f"hydra.searchpath=[{places}]"] if places else [])]
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """Split and check. Raises ValueError with the remedy for everything that could only go wrong later."""
+    arguments = Arguments()
+    words = iter(argv)
+    for word in words:
+        name, _, value = word.partition("=")
+        if name in FLAGS_WITH_VALUE and not value:
+            value = next(words, "")
+            word = f"{name}={value}"
+        if name in ("--config-name", "-cn", "--config-path", "-cp"):
+            raise ValueError(f"{name}: gan-lab has one config; your own presets go into a folder, --config-dir DIR")
+        if name in ("--config-dir", "-cd"):
+            arguments.folders.append(_preset_folder(value))
+        elif name == "hydra.searchpath":
+            arguments.folders += [_preset_folder(p.removeprefix("file://")) for p in re.findall(r"[^\[\],'\"]+", value)]
+        elif word.startswith("-"):
+            _check_flag(name, value)
+            # "--cfg=job" is one word here and two to Hydra's short spelling
+            arguments.flags += [word] if name.startswith("--") else [name, value] if value else [word]
+        else:
+            arguments.overrides.append(_long_form(word))
+    for override in arguments.overrides:
+        _check(override, arguments.folders)
+    return arguments
+
+
+def _check_flag(name: str, value: str) -> None:
+    if name not in FLAGS:
+        raise ValueError(f"{name}: there is no such flag. {nearest(name, FLAGS)}")
+    if name in ("--cfg", "-c") and value not in ("job", "hydra", "all"):
+        raise unknown(name, value, ("job", "hydra", "all"))
+
+
+def _preset_folder(value: str) -> Path:
+    """A folder of YAML presets, `<group>/<name>.yaml`. Raises ValueError where one is no data, or its name is taken."""
+    folder = Path(value)
+    if not value or not folder.is_dir():
+        raise ValueError(f"--config-dir {value}: there is no such folder")
+    for path in [*folder.rglob("*.yaml"), *folder.rglob("*.yml")]:
+        check_data(path)
+        group = path.parent.relative_to(folder).as_posix()
+        if group == "search":
+            check_search(path)
+        if group in groups() and path.stem in options(group):
+            raise ValueError(f"{path}: {group}={path.stem} is taken; give the preset a name of its own")
+    return folder
+
+
+def _long_form(override: str) -> str:
+    """`optimizer.generator=sgd` is short for the group's own spelling, `optimizer/generator=sgd`."""
+    key, equals, value = override.partition("=")
+    group = key.replace(".", "/")
+    return f"{group}{equals}{value}" if equals and "/" in group and group in GROUPS else override
+
+
+def _check(override: str, folders: Sequence[Path]) -> None:
+    key, equals, value = override.partition("=")
+    plain = key.lstrip("+~").partition("@")[0]
+    parts = re.split(r"[./]", plain)
+    homes = {group.split("/")[0] for group in groups()}
+    if "_target_" in override:
+        raise ValueError(f"{override}: parts are chosen by name (gan-lab list); no config may hold _target_")
+    if not (plain and (equals or key.startswith("~"))):
+        raise ValueError(f"{override}: expected key=value, as in generator=dcgan; see gan-lab train --help")
+    if any(_is_secret(name) for name in (parts[-1], *re.findall(r"oc\.env:\s*(\w+)", value))):
+        raise ValueError(
+            f"{key}=...: this looks like a secret, and overrides are written to disk; pass it in the environment "
+            "(W&B reads WANDB_API_KEY, or run `wandb login`)"
+        )
+    if parts[0] == "hydra" and parts[1:2] not in ([name] for name in HYDRA):
+        raise ValueError(
+            f"{key}: of Hydra's own settings these are taken: hydra.{', hydra.'.join(HYDRA)}; "
+            "where runs lie is run_dir=... or sweep_dir=..."
+        )
+    if key[0] in "+~" and parts[0] != "hydra":
+        raise ValueError(f"{override}: {key[0]} would slip past the checks of {parts[0]}; write it without")
+    if plain in groups():
+        _check_choice(plain, value, folders)
+    elif plain in homes:
+        inner = ", ".join(f"{group}=..." for group in groups() if group.startswith(f"{plain}/"))
+        raise ValueError(f"{override}: a value stands where parts belong; choose {inner}")
+    elif parts[-1] == "name" and (group := "/".join(parts[:-1])) in groups():
+        raise ValueError(f"{override}: a part is chosen as a whole, {group}={value}")
+
+
+def _is_secret(name: str) -> bool:
+    words = re.split(r"[_-]", name.lower())
+    return words[-1] in SECRET_AT_THE_END or not ALWAYS_SECRET.isdisjoint(words)
+
+
+def _check_choice(group: str, value: str, folders: Iterable[Path]) -> None:
+    known = options(group, folders)
+    listed = group in GROUPS and GROUPS[group].listed
+    for choice in _split(value):
+        inner = choice.strip()
+        if inner.startswith("["):
+            if not listed:
+                raise ValueError(f"{group}={value}: it takes one name, or several without brackets to sweep over")
+            names = [name.strip() for name in inner.strip("[]").split(",") if name.strip()]
+        elif listed:
+            example = f"'{group}=[{inner}]', swept as '{group}=[],[{inner}]'"
+            raise ValueError(f"{group}={value}: it takes a list, as in {example}")
+        else:
+            names = [inner]
+        for name in names:
+            if name.strip("'\"") not in known:
+                raise unknown(group, name, known)
+
+
+def _split(value: str) -> list[str]:
+    """The values of a sweep, `a,b` or `choice(a,b)`, with commas in brackets left alone."""
+    inside = re.fullmatch(r"choice\((.*)\)", value.strip())
+    return re.findall(r"\[[^\]]*\]|[^,]+", inside[1] if inside else value) or [""]
+
+
+def check_params(params: Mapping[str, Any], where: str, folders: Iterable[Path]) -> list[str]:
+    """What a preset sweeps over, as words of a command line. Raises ValueError where they would be refused there."""
+    words = [f"{key}={value}" for key, value in params.items()]
+    for word in words:
+        try:
+            if _long_form(word) != word:
+                raise ValueError(f"{word}: write {_long_form(word)}")
+            _check(word, list(folders))
+        except ValueError as error:
+            raise ValueError(f"{where} sweeps over {error}") from error
+    return words
+
+
+def check_sweep(words: Iterable[Override]) -> None:
+    """Raise ValueError where a sweep runs over something that does not change what is trained."""
+    for word in words:
+        key = word.key_or_group
+        if not word.is_sweep_override():
+            continue
+        if key == "search":
+            raise ValueError(f"{word.input_line}: one search at a time; what it sweeps over is in its file")
+        if key.startswith("hydra"):
+            raise ValueError(f"{word.input_line}: Hydra's own settings are the same for all jobs and cannot be swept")
+        if unhashed(key):
+            raise ValueError(
+                f"{word.input_line}: all values would train the same and share one folder; sweep something else"
+            )

@@ -1,0 +1,116 @@
+"""Presets: YAML files that extend registered choices. They are data, and are refused where they are more."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from gan_lab import registry
+from gan_lab.registry import GROUPS, KINDS
+
+PACKAGE = Path(__file__).parent.parent
+# Beside the package in a checkout, inside it in a wheel.
+CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
+EXPERIMENTS = next(path for path in (PACKAGE / "experiments", PACKAGE.parent / "experiments") if path.is_dir())
+
+RECIPES = ("experiment", "search")  # groups of the whole config: what to train, and which values to try
+
+
+@functools.cache
+def shipped_experiments() -> dict[str, Any]:
+    """The experiments' files by name, each checked to be data."""
+    from omegaconf import OmegaConf
+
+    paths = sorted(EXPERIMENTS.glob("*.yaml"))
+    for path in paths:
+        check_data(path)
+    return {path.stem: OmegaConf.load(path) for path in paths}
+
+
+def says_something_to_hydra(experiment: str) -> bool:
+    """Whether an experiment may be a sweep, as far as that can be said without composing it."""
+    known = shipped_experiments() | {"none": {}}
+    return "hydra" in known.get(experiment, {"hydra": None})
+
+
+def options(group: str, folders: Iterable[Path] = ()) -> list[str]:
+    """Every name that a group takes: registered parts, experiments, and the presets of these folders and ours."""
+    if group not in RECIPES:  # recipes are files: to list them imports no torch
+        registry.load()
+    names = set(GROUPS[group].classes) if group in GROUPS else set(KINDS[group].classes) if group in KINDS else {"none"}
+    if group == "experiment":
+        names |= {path.stem for path in EXPERIMENTS.glob("*.yaml")}
+    for folder in (CONF, *folders):
+        names |= {path.stem for path in (folder / group).glob("*.yaml")}
+    return sorted(names)
+
+
+def groups() -> list[str]:
+    return [*RECIPES, *GROUPS]
+
+
+# -- YAML is data ------------------------------------------------------------------------------------------------------
+
+HYDRA_KEYS = ("mode", "sweeper", "launcher")  # what an experiment may say to Hydra
+
+
+def check_data(path: Path) -> None:
+    """Raise ValueError where a YAML could make Hydra import or call something, or cannot be read."""
+    import yaml
+
+    try:
+        text = path.read_text()
+        content = yaml.safe_load(text)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    refuse_targets(content, str(path))
+    if "_target_" in text:  # inside a string, say, that a resolver would decode
+        refuse_targets({"_target_": None}, str(path))
+    if re.search(r"^#\s*@package\s+hydra", text, flags=re.M):
+        raise ValueError(f"{path}: a preset cannot be of the package hydra, which holds callbacks and folders")
+    if isinstance(content, dict):
+        keys = content.get("hydra")
+        if keys is not None and not (isinstance(keys, dict) and set(keys) <= set(HYDRA_KEYS)):
+            raise ValueError(f"{path}: under hydra, a file may set {', '.join(HYDRA_KEYS)} only")
+        for default in _defaults(content):
+            group = default.removeprefix("override").strip().lstrip("/")
+            if group.startswith("hydra") and group.split("/")[-1] not in HYDRA_KEYS:
+                raise ValueError(f"{path}: the defaults may choose hydra's sweeper and launcher only, not {group}")
+
+
+def check_search(path: Path) -> None:
+    """Raise ValueError where a search does more than to say what is swept over, by what and where.
+
+    What else it set would train other jobs than the same words typed out, in the same folders.
+    """
+    import yaml
+
+    text = path.read_text()
+    content = yaml.safe_load(text) or {}
+    if not re.search(r"^#\s*@package\s+_global_\s*$", text, flags=re.M):
+        raise ValueError(f"{path}: a search begins with the line: # @package _global_")
+    if not (isinstance(content, dict) and set(content) <= {"hydra", "defaults"}):
+        raise ValueError(f"{path}: a search sets hydra's {', '.join(HYDRA_KEYS)}; the rest belongs to an experiment")
+    for default in _defaults(content):
+        if default.removeprefix("override").strip().lstrip("/") in (*GROUPS, "experiment"):
+            raise ValueError(f"{path}: a search chooses no parts ({default}); they belong to an experiment")
+
+
+def _defaults(content: dict[str, Any]) -> Iterator[str]:
+    for default in content.get("defaults") or ():
+        yield from map(str, default if isinstance(default, dict) else [default])
+
+
+def refuse_targets(content: Any, where: str) -> None:
+    """Raise ValueError for `_target_` anywhere: parts are chosen by their registered names."""
+    if isinstance(content, dict):
+        if "_target_" in content:
+            raise ValueError(f"{where} holds _target_; parts are chosen by name (gan-lab list), no config imports code")
+        for name, value in content.items():
+            refuse_targets(value, f"{where}: {name}" if ": " not in where else f"{where}.{name}")
+    elif isinstance(content, list):
+        for value in content:
+            refuse_targets(value, where)

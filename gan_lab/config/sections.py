@@ -1,0 +1,84 @@
+"""The stable sections of the config: how long and where, what is scored, and what is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gan_lab import registry
+from gan_lab.registry import NonNegative, Positive, Share
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How long, how fast and where. Durations and intervals are in images; an interval of 0 is never."""
+
+    images: Positive = 100_000  # real images shown to D's main phase
+    batch_size: Positive = 64  # global
+    micro_batches: Positive = 1  # parts that the batch is computed in, to save memory
+    seed: NonNegative = 0  # initialization, data order and all noise
+    device: str = "auto"  # auto takes cuda, then mps, then cpu
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = True  # memory format of images and convolutions
+    compile: bool = False  # torch.compile; phases with gradient penalties stay eager
+    compile_mode: Literal["default", "max-autotune-no-cudagraphs"] = "default"  # how long torch.compile tries
+    threads: Positive | None = None  # of the CPU; null: the machine's cores. Tiny networks are fastest with 1
+    deterministic: bool = False  # deterministic algorithms: on CUDA, resuming is bit for bit only with it
+    ema: Share = 0.0  # decay per step of the average used for samples and scores; 0 is none
+    reuse_fakes: bool = False  # G's step trains on the fakes that D's step saw: faster, another algorithm
+    lazy_correction: bool = False  # slower Adam for lazy regularizers' extra steps (Karras et al. 2020, appendix B)
+    checkpoint_every: NonNegative = 20_000
+    keep_checkpoints: Positive = 2
+    profile: bool = False  # print where the time of steps 11 to 30 went, phase by phase
+    rollbacks: NonNegative = 2  # times that a game without a finite gradient goes back, with half the learning rates
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of samples: while training, to select a checkpoint, and at the end, with fresh noise."""
+
+    every: NonNegative = 16_000  # images between two scores for selection; the best checkpoint is kept
+    selection_samples: Positive = 5_000
+    samples: Positive = 10_000  # at the end
+    noise_seeds: Positive = 3  # at the end, distances are the mean over so many
+    metrics: list[str] | None = None  # null: all that the data and their feature extractor offer
+    select_by: str | None = None  # the metric that says which checkpoint is best; null: the first
+    batch_norm: Literal["running", "batch"] = "running"  # statistics that pictures and scores are made with
+    validation: NonNegative = 0  # training pictures that take the test split's place: choose recipes by those
+
+
+@dataclass(frozen=True)
+class Wandb:
+    """Weights & Biases. auto is online with a key and a reachable server, else offline."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    project: str = "gan_lab"
+    entity: str | None = None
+    group: str | None = None  # null: the sweep, or the experiment
+    tags: tuple[str, ...] = ()
+    checkpoints: bool = False  # upload each as a model artifact, with the aliases latest and best
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """What is written while training, and how often, in images."""
+
+    log_every: Positive = 2_000
+    samples_every: NonNegative = 10_000
+    samples: Positive = 64  # pictures in a grid
+    health: bool = True  # warn of collapse, an overpowering or overfitting D, odd gradients, at each log point
+    wandb: Wandb = Wandb()
+
+
+SECTIONS: dict[str, type] = {"trainer": Trainer, "evaluation": Evaluation, "tracking": Tracking}
+SCHEMAS = {name: registry.schema(section, f"section__{section.__name__}") for name, section in SECTIONS.items()}
+
+
+def sections(config: Any) -> tuple[Trainer, Evaluation, Tracking]:
+    """The stable sections, checked. Raises ValueError with the range or the choices of a value that is not allowed."""
+    trainer = registry.read(Trainer, config.trainer, "trainer")
+    evaluation = registry.read(Evaluation, config.evaluation, "evaluation")
+    tracking = registry.read(Tracking, config.tracking, "tracking")
+    if trainer.ema == 1:
+        raise ValueError("trainer.ema=1.0: an average that never moves; use a decay below 1, such as 0.999")
+    return trainer, evaluation, tracking

@@ -1,0 +1,194 @@
+"""Stores on the disk: made once, whole or not at all, and found again under a key of their content.
+
+The cache folder is `$GAN_LAB_CACHE` or `~/.cache/gan_lab`. A store that is larger than a share of the machine's memory
+is mapped from the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from gan_lab.datasets.store import Store
+
+MEMORY_SHARE = 0.25  # of the machine's memory: a larger store is mapped from the disk instead of read
+PATIENCE = 5.0  # seconds of waiting for another process before that is said
+Rows = Iterator[Mapping[str, np.ndarray]]  # chunks of columns: {"sample": uint8 [n, H, W, C], "label": int64 [n]}
+Domains = Mapping[str, Sequence[str]]
+
+
+def cache_folder() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("GAN_LAB_CACHE") or Path(home) / "gan_lab")
+
+
+def content_key(*parts: object) -> str:
+    """Twelve hex digits of everything that decides what a store holds."""
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:12]
+
+
+def cached(
+    name: str,
+    key: str,
+    rows: Callable[[dict[str, str]], Rows],
+    *,
+    domains: Domains | None = None,
+    verify: bool = False,
+) -> Store:
+    """The store of that name and key, made from `rows` where the cache has none that is whole.
+
+    `rows` yields chunks of columns, of which each may have its own number of rows, and gets a mapping in which it notes
+    the sources that it had to skip. `domains` are the store's. Processes that ask at once build it once, and one that
+    was killed while it built leaves nothing that lasts. Where the cache folder cannot be written, the store is built in
+    memory, with a warning. Raises ValueError where no row comes.
+
+    A store that is not whole is made again, which is said; `verify` finds a flipped bit, too, at the cost of a hash.
+    """
+    folder = cache_folder() / f"{name}-{key}"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if (store := _open(folder, verify)) is not None:
+            return store
+        with _lock(folder.with_suffix(".lock")):
+            if (store := _open(folder, verify)) is not None:
+                return store
+            if folder.exists():
+                warnings.warn(f"the cached {folder} is damaged, and is made again", stacklevel=2)
+            _remove_remains(folder)
+            _write(folder, rows, domains or {})
+    except OSError as error:
+        store = _in_memory(rows, domains or {})  # where the source is at fault, this raises its error again
+        warnings.warn(f"cannot cache data in {folder.parent} ({error}); set GAN_LAB_CACHE", stacklevel=2)
+        return store
+    store = _open(folder, verify=False)
+    assert store is not None
+    return store
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold a lock. Says so where another process has it for long: that one may be at work, or hang."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        print(f"waiting for another process that prepares {path.with_suffix('')}; it holds {path}", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _remove_remains(folder: Path) -> None:
+    """What killed writers left: whoever holds the lock is the only writer, so nobody works there any more."""
+    for remains in folder.parent.glob(f".{folder.name}-*"):
+        shutil.rmtree(remains, ignore_errors=True)
+
+
+def _write(folder: Path, rows: Callable[[dict[str, str]], Rows], domains: Domains) -> None:
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        skipped: dict[str, str] = {}
+        columns: dict[str, dict[str, Any]] = {}
+        with _Files(temporary) as files:
+            for chunk in rows(skipped):
+                for name, values in chunk.items():
+                    column = columns.setdefault(name, {"dtype": str(values.dtype), "shape": [0, *values.shape[1:]]})
+                    column["shape"][0] += len(values)
+                    files[name].write(np.ascontiguousarray(values).data)
+        _refuse_empty(columns, skipped, domains)
+        for name, column in columns.items():
+            column["sha256"] = _sha256(temporary / f"{name}.bin")
+        about = {"columns": columns, "skipped": skipped, "domains": {name: list(of) for name, of in domains.items()}}
+        (temporary / "store.json").write_text(json.dumps(about))
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+class _Files(dict[str, Any]):
+    """Binary files by column name, opened when first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def __missing__(self, name: str) -> Any:
+        self[name] = (self.folder / f"{name}.bin").open("wb")
+        return self[name]
+
+    def __enter__(self) -> _Files:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self.values():
+            file.close()
+
+
+def _open(folder: Path, verify: bool) -> Store | None:
+    """A whole store, or None: one that was cut or half deleted is made again."""
+    try:
+        about = json.loads((folder / "store.json").read_text())
+        columns = {}
+        for name, column in about["columns"].items():
+            digest = column.pop("sha256", None)
+            if verify and digest != _sha256(folder / f"{name}.bin"):
+                return None
+            columns[name] = _column(folder / f"{name}.bin", **column)
+        return Store(columns, about["skipped"], about.get("domains"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _column(path: Path, dtype: str, shape: list[int]) -> Tensor:
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if path.stat().st_size != size:
+        raise ValueError(f"{path} is cut")
+    if size > MEMORY_SHARE * _memory():
+        return torch.from_numpy(np.memmap(path, dtype, mode="c", shape=tuple(shape)))
+    return torch.from_numpy(np.fromfile(path, dtype).reshape(shape))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _in_memory(rows: Callable[[dict[str, str]], Rows], domains: Domains) -> Store:
+    skipped: dict[str, str] = {}
+    parts: dict[str, list[np.ndarray]] = {}
+    for chunk in rows(skipped):
+        for name, values in chunk.items():
+            parts.setdefault(name, []).append(values)
+    _refuse_empty(parts, skipped, domains)
+    columns = {name: torch.from_numpy(np.concatenate(values)) for name, values in parts.items()}
+    return Store(columns, skipped, domains)
+
+
+def _refuse_empty(columns: Mapping[str, object], skipped: Mapping[str, str], domains: Domains) -> None:
+    lost = [name for names in domains.values() for name in names if name not in columns]
+    if lost or not columns:
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:3])
+        of = f" for {', '.join(lost)}" if lost else ""
+        raise ValueError(f"no picture could be read{of}{f' ({reasons})' if reasons else ''}")

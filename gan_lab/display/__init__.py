@@ -1,0 +1,1 @@
+"""What people see: lines and tables in a terminal, and pictures."""

@@ -1,0 +1,92 @@
+"""What is shown to a person, as files: grids of pictures, points in the plane over the data, lines of text."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+GAP = 2  # pixels between the images of a grid
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a person looks at: a picture, uint8 [H, W, C], or lines of text; and what is where on it."""
+
+    content: np.ndarray | str
+    caption: str | None = None
+
+    @property
+    def suffix(self) -> str:
+        return ".txt" if isinstance(self.content, str) else ".png"
+
+
+def save_sheet(sheet: Sheet, path: Path) -> None:
+    """Write it, there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    try:
+        if isinstance(sheet.content, str):
+            temporary.write_text(sheet.content)
+        else:
+            save_image(sheet.content, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_image(pixels: np.ndarray, path: Path) -> None:
+    """uint8 [H, W, C] as a PNG."""
+    from PIL import Image
+
+    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(path, format="PNG")
+
+
+def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
+    """uint8 [N, H, W, C] side by side in a grid [H', W', C], nearly square or so wide, with a dark gap between them."""
+    n, height, width, channels = images.shape
+    columns = columns or int(np.ceil(np.sqrt(n)))
+    rows = -(-n // columns)
+    sheet = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, channels), 32, dtype=np.uint8)
+    for i, image in enumerate(images):
+        top, left = GAP + i // columns * (height + GAP), GAP + i % columns * (width + GAP)
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def scatter(samples: Tensor, data: Tensor | None) -> np.ndarray:
+    """Points [N, 2] in front of data [M, 2], on axes that the data decides: pictures of one run can be compared."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 5), dpi=110, layout="tight")
+    axes = figure.add_subplot()
+    if data is not None:
+        axes.scatter(data[:, 0], data[:, 1], s=6, c="#c8ccd4", linewidths=0, label="data")
+        low, high = data.min().item(), data.max().item()
+        margin = 0.15 * (high - low)
+        axes.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
+        outside = int(((samples < low - margin) | (samples > high + margin)).any(1).sum())
+        axes.set_title(f"{len(samples):,} samples" + (f", {outside:,} of them outside" if outside else ""), fontsize=10)
+    shown = torch.nan_to_num(samples)
+    axes.scatter(shown[:, 0], shown[:, 1], s=3, c="#d9480f", linewidths=0, alpha=0.6, label="samples")
+    axes.set_aspect("equal")
+    axes.legend(loc="upper right", fontsize=8, markerscale=3)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba()).copy()
+
+
+def beside(*rows: np.ndarray) -> np.ndarray:
+    """Batches of pictures, uint8 [N, H, W, C] each and of one size, as one grid: a row an example.
+
+    With many examples several of them stand in one row, so that the grid is no taller than wide.
+    """
+    count, across = len(rows[0]), len(rows)
+    columns = max(round((count / across) ** 0.5), 1)
+    mixed = np.stack(rows, axis=1).reshape(count * across, *rows[0].shape[1:])
+    return grid(mixed, columns=across * columns)

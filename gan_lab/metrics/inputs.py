@@ -1,0 +1,148 @@
+"""What measures look at: examples by their columns, and pictures of the data, through one feature extractor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from gan_lab.datasets.store import scale
+from gan_lab.metrics.distances import Statistics, frechet_distance, statistics
+from gan_lab.metrics.neighbours import BALL, MANIFOLD, Neighbourhoods
+from gan_lab.neighbours import nearest, radii
+
+MOST = 10_000  # samples that are compared with each other pair by pair
+
+
+@dataclass
+class Known:
+    """One split of the data as an extractor sees it."""
+
+    features: Tensor  # float32 [N, D]
+    statistics: Statistics
+    digest: str  # of the pictures
+    pictures: Tensor  # uint8 [N, H, W, C]
+    label: Tensor | None = None  # int64 [N]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def shuffled(self, most: int = MOST) -> Tensor:
+        """Features [n, D] of so many pictures at most, the same ones each time, in an order that follows no class."""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))
+        return self.features[order[:most]]
+
+
+@dataclass
+class Reference:
+    """The data that samples are compared with. What does not depend on samples is computed once for all of them."""
+
+    train: Known
+    test: Known | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    _radii: dict[int, Tensor] = field(default_factory=dict)
+
+    def radii(self, count: int) -> Tensor:
+        """Of so many training pictures the neighbourhoods' radii, [2, count]: every score needs the same ones."""
+        if count not in self._radii:
+            self._radii[count] = radii(self.train.shuffled(count), (MANIFOLD, BALL), self.device)
+        return self._radii[count]
+
+    @cached_property
+    def floor(self) -> float | None:
+        """The Frechet distance between the splits: what unseen pictures reach, biased upwards by few of them."""
+        return frechet_distance(self.train.statistics, self.test.statistics) if self.test else None
+
+    @cached_property
+    def held_out_distances(self) -> Tensor:
+        """From each held-out picture to the nearest training picture, [n]."""
+        assert self.test is not None
+        return nearest(self.test.shuffled(), self.train.features, self.device).values
+
+
+Bar = Callable[[Mapping[str, Tensor]], "tuple[str, Tensor] | None"]  # see tasks.contract.Task.bar
+
+
+class MetricInputs:
+    """The examples of one noise seed by their columns, and everything that is derived from them, each computed once.
+
+    `inputs["sample"]` is the column as float [N, C, H, W] in [-1, 1] (pictures of 8 bits rounded to 256 levels, as a
+    file would be), or points [N, 2]; other columns are as the task has made them.
+    """
+
+    def __init__(
+        self,
+        raw: Tensor,
+        columns: Mapping[str, Tensor] | None = None,
+        features: Tensor | None = None,
+        class_logits: Tensor | None = None,
+        reference: Reference | None = None,
+        bar: Bar | None = None,
+    ) -> None:
+        self.raw = raw  # of the samples: uint8 [N, H, W, C], or as they were made
+        self.columns = dict(columns or {})  # all others
+        self.class_logits = class_logits  # float32 [N, k]
+        self._features, self._reference, self._bar = features, reference, bar
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.samples if name == "sample" else self.columns[name]
+
+    @property
+    def asked(self) -> Tensor | None:
+        """The classes [N] that the generator was asked for, where it uses them."""
+        return self.columns.get("label")
+
+    @cached_property
+    def samples(self) -> Tensor:
+        """Pictures as float [N, C, H, W] in [-1, 1]; points as they are."""
+        return scale(self.raw) if self.raw.dtype == torch.uint8 else self.raw
+
+    @cached_property
+    def _trivial(self) -> tuple[str, Tensor]:
+        found = self._bar(self.columns) if self._bar else None
+        assert found is not None
+        return found
+
+    @property
+    def bar(self) -> Tensor:
+        """What the trivial solution makes of the same inputs, [N, C, H, W]."""
+        return self._trivial[1]
+
+    @property
+    def bar_name(self) -> str:
+        return self._trivial[0]
+
+    @property
+    def features(self) -> Tensor:
+        """float32 [N, D]."""
+        assert self._features is not None
+        return self._features
+
+    @property
+    def reference(self) -> Reference:
+        assert self._reference is not None
+        return self._reference
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        return statistics(self.features)
+
+    @cached_property
+    def neighbourhoods(self) -> Neighbourhoods:
+        """Samples and training pictures, as many of the one as of the other."""
+        count = min(len(self), len(self.reference.train), MOST)
+        known = self.reference
+        return Neighbourhoods(
+            known.train.shuffled(count), self.features[:count], known.device, real_radii=known.radii(count)
+        )
+
+    @cached_property
+    def nearest(self) -> torch.return_types.min:
+        """The distance from each of the first samples to the nearest training picture, and which that is."""
+        return nearest(self.features[:MOST], self.reference.train.features, self.reference.device)

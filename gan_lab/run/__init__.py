@@ -1,0 +1,1 @@
+"""One run: its parts assembled and checked, trained, watched, saved, scored, and ended."""

@@ -1,0 +1,241 @@
+"""The one assembly: a config becomes parts, parts become a task, a task becomes a game."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import math
+import os
+import platform
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from gan_lab import registry
+from gan_lab.config.composition import check_parts
+from gan_lab.config.sections import Evaluation, Tracking, Trainer, sections
+from gan_lab.core.hooks import EMA
+from gan_lab.core.loop import Game
+from gan_lab.core.runtime import Runtime, choose_device, has_bf16_units
+from gan_lab.datasets.cache import cache_folder
+from gan_lab.datasets.columns import described, to_plain
+from gan_lab.datasets.store import Store
+from gan_lab.datasets.validation import Validation
+from gan_lab.feature_extractors.choice import NotAtHand
+from gan_lab.metrics.evaluator import Evaluator
+from gan_lab.metrics.reference import has_test
+from gan_lab.run.optimization import build_optimizers, build_schedules, correct_for_lazy_phases, scheduled
+from gan_lab.run.parts import build_task, supplied_values
+
+
+@dataclass
+class Assembly:
+    """Everything that a run consists of, built and fitting together."""
+
+    trainer: Trainer
+    evaluation: Evaluation
+    tracking: Tracking
+    dataset: Any
+    data: Store
+    game: Game
+    ema: EMA | None
+    evaluator: Evaluator
+    held_out: Store | None  # data that training does not see, where somebody looks at them
+    about: dict[str, Any]  # what a checkpoint must say besides its state: enough to sample without data
+    notes: list[str] = field(default_factory=list)  # what a person should know of how it came about
+
+    @property
+    def sampled_nets(self) -> nn.ModuleDict:
+        """The networks that examples are made with: averages where there are some, else the nets that play."""
+        return nn.ModuleDict({**self.game.nets, **(self.ema.average if self.ema else {})})
+
+    @property
+    def example_data(self) -> Store:
+        """What examples are made from, where a task needs data for them: held-out ones, if there are any."""
+        task: Any = self.game.task
+        return self.held_out if task.needs_data and self.held_out is not None else self.data
+
+    @property
+    def weights(self) -> str:
+        return f"ema {self.trainer.ema}" if self.ema else "last"
+
+
+@functools.lru_cache(maxsize=2)
+def _data_set(settings: str, validation: int) -> Any:
+    dataset = registry.datasets.build(OmegaConf.create(json.loads(settings)))
+    return Validation(dataset, validation) if validation else dataset
+
+
+@functools.lru_cache(maxsize=2)
+def _store(dataset: Any) -> Store:
+    store: Store = dataset.load("train")
+    return store
+
+
+def data_set(config: DictConfig) -> Any:
+    """The data set that a config names: one object, and so one store, for all jobs of a sweep in one process."""
+    settings = OmegaConf.to_container(config.dataset, resolve=True, enum_to_str=True)
+    validation = OmegaConf.select(config, "evaluation.validation", default=0)
+    return _data_set(json.dumps(settings, sort_keys=True), validation)
+
+
+def assemble(config: DictConfig) -> Assembly:
+    """Build everything that a config names. Raises ValueError for what does not exist or does not fit together."""
+    check_parts(config)
+    trainer, evaluation, tracking = sections(config)
+    if trainer.compile:
+        with contextlib.suppress(OSError):  # what one job of a sweep has compiled, the others find
+            (folder := cache_folder() / "compiled").mkdir(parents=True, exist_ok=True)
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    runtime = Runtime(
+        choose_device(trainer.device),
+        trainer.precision,
+        channels_last=trainer.channels_last,
+        compile=trainer.compile_mode if trainer.compile else None,
+        deterministic=trainer.deterministic,
+        threads=trainer.threads,
+    )
+    dataset = data_set(config)
+    values = supplied_values(tuple(dataset.sample_shape), dataset.num_classes)
+    task = build_task(config, described(dataset), values, trainer.seed)
+    evaluator = build_evaluator(config, dataset, evaluation, runtime.device, task)
+    runtime.place(task.nets)
+    loss = registry.losses.build(config.loss)
+    regularizers = {
+        name: registry.regularizers.build(node, f"regularizer/{name}", **values)
+        for name, node in (config.get("regularizer") or {}).items()
+    }
+    phases = task.phases(loss, regularizers)
+    optimizers = build_optimizers(config, task)
+    if trainer.lazy_correction:
+        correct_for_lazy_phases(optimizers, phases)
+    schedules = build_schedules(config, trainer.images)
+    data = _store(dataset)  # last: what does not fit together is found before a large folder is decoded
+    evaluator.load()
+    held_out = evaluator.held_out
+    if held_out is None and (tracking.health or task.needs_data) and has_test(dataset):
+        held_out = dataset.load("test")
+    game = Game(
+        task,
+        phases,
+        optimizers,
+        data.on(runtime.device),
+        runtime=runtime,
+        batch_size=trainer.batch_size,
+        micro_batches=trainer.micro_batches,
+        seed=trainer.seed,
+        reuse_fakes=trainer.reuse_fakes,
+        hooks=scheduled(schedules, optimizers, regularizers, phases),
+    )
+    ema = None
+    if trainer.ema:
+        ema = EMA(nn.ModuleDict({name: task.nets[name] for name in task.averaged}), trainer.ema)
+        game.add(ema)
+    about = {
+        "sample_shape": list(dataset.sample_shape),
+        "num_classes": dataset.num_classes,
+        "columns": to_plain(described(dataset)),
+        "class_names": list(getattr(dataset, "class_names", None) or ()),
+        "total_images": trainer.images,
+        "depends_on_duration": [group for group, schedule in schedules.items() if schedule.depends_on_duration],
+        "plugins": registry.plugins(),
+        "threads": torch.get_num_threads(),
+        "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
+    }
+    notes = [*_advice(task), *_speed(trainer, runtime), *evaluator.notes]
+    return Assembly(trainer, evaluation, tracking, dataset, data, game, ema, evaluator, held_out, about, notes)
+
+
+def build_evaluator(
+    config: DictConfig,
+    dataset: Any,
+    evaluation: Evaluation,
+    device: torch.device,
+    task: Any = None,
+    *,
+    selecting: bool = True,
+) -> Evaluator:
+    """What scores a run's samples. Raises ValueError for a score that was asked for and cannot be had.
+
+    Without a task, scores are of pictures that come from elsewhere. Without `selecting`, none need to suit the choice
+    of a checkpoint while training.
+    """
+    extractor, why = None, None
+    values = supplied_values(tuple(dataset.sample_shape), dataset.num_classes) | {"dataset": dataset}
+    if evaluation.metrics != []:
+        cls, arguments = registry.feature_extractors.arguments(config.feature_extractor)
+        defaults = {name: default for name, _, default in registry.parameters(cls)}
+        with torch.random.fork_rng(devices=[]):  # weights are initialized before they are loaded
+            try:
+                extractor = registry.feature_extractors.build(config.feature_extractor, **values)
+                extractor.settings = {name: value for name, value in arguments.items() if value != defaults[name]}
+            except NotAtHand as error:
+                why = str(error)
+    evaluator = Evaluator(
+        dataset, lambda: _store(dataset), extractor, evaluation.metrics, why_none=why, device=device, task=task
+    )  # fmt: skip
+    evaluator.check_number(evaluation.samples, evaluation.metrics, "evaluation.samples")
+    number = evaluation.selection_samples
+    if selecting and evaluation.every:
+        evaluator.check_number(number, evaluation.metrics, "evaluation.selection_samples")
+    if selecting:
+        evaluator.selecting(evaluation.select_by, number)
+    return evaluator
+
+
+def _advice(task: Any) -> list[str]:
+    """A line where one network is told the label and the other is not: it runs, and is seldom meant."""
+    told = {name: getattr(net, "conditioning", None) for name, net in task.nets.items()}
+    g, d = told.get("generator"), told.get("discriminator")
+    if g not in (None, "none") and d == "none":
+        return ["only the generator is told the class: nothing makes it obey; see discriminator.conditioning"]
+    if d not in (None, "none") and g == "none":
+        return ["only the discriminator is told the class: it will know fakes by it; see generator.conditioning"]
+    return []
+
+
+def _speed(trainer: Trainer, runtime: Runtime) -> list[str]:
+    """What a person should know of settings that are there for speed."""
+    lines = []
+    if trainer.reuse_fakes:
+        lines.append("trainer.reuse_fakes: G trains on the fakes that D saw; that is another algorithm")
+    if trainer.precision == "bf16" and runtime.device.type == "cpu" and not has_bf16_units():
+        lines.append("this CPU has no units for bf16: trainer.precision=fp32 may be faster here")
+    return lines
+
+
+def describe(config: DictConfig, assembly: Assembly) -> list[str]:
+    """A few lines for a person: what plays against what, on which data, where, and what is odd about it."""
+    game, trainer = assembly.game, assembly.trainer
+    nets = "  ".join(
+        f"{name} {config[name].name if name in config else type(net).__name__} "
+        f"({sum(p.numel() for p in net.parameters()):,} parameters)"
+        for name, net in game.nets.items()
+    )
+    regularizers = "".join(f" + {name}" for name in config.get("regularizer") or {})
+    shape = " x ".join(map(str, assembly.dataset.sample_shape))
+    count = torch.get_num_threads()
+    threads = f" with {count} thread{'s' if count > 1 else ''}" if game.runtime.device.type == "cpu" else ""
+    lines = [
+        f"{nets}  loss {config.loss.name}{regularizers}",
+        f"data {config.dataset.name} ({len(assembly.data):,} of {shape})  {trainer.images:,} images in batches of "
+        f"{trainer.batch_size}  on {game.runtime.device}{threads}, {trainer.precision}",
+    ]
+    lines += assembly.notes
+    if skipped := assembly.data.skipped:
+        number = "a picture" if len(skipped) == 1 else f"{len(skipped):,} pictures"
+        lines.append(f"skipped {number} that cannot be read (quarantine.json lists all):")
+        lines += [f"  {name}: {why}" for name, why in list(skipped.items())[:5]]
+        lines += [f"  and {len(skipped) - 5:,} more"] if len(skipped) > 5 else []
+    return lines
+
+
+def state_bytes(assembly: Assembly) -> int:
+    """About how many bytes a checkpoint will take: weights, two Adam moments each, and the average."""
+    numbers = sum(p.numel() for p in assembly.game.nets.parameters()) * 3
+    numbers += sum(p.numel() for p in assembly.ema.average.parameters()) if assembly.ema else 0
+    return math.ceil(numbers * 4 * 1.05) + 100_000

@@ -1,0 +1,51 @@
+"""Everything that can be wrong with a run, found before anything is written."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import yaml
+from omegaconf import DictConfig
+
+from gan_lab.config.identity import config_hash, resolved
+from gan_lab.run.assembly import Assembly, assemble, state_bytes
+from gan_lab.run.warm_start import initialize_from
+from gan_lab.tracking.run_directory import RunDirectory
+from gan_lab.tracking.wandb import decide_mode
+
+
+def preflight(config: DictConfig, path: Path) -> Assembly:
+    """The parts of the run, once all is known to be right. Raises ValueError, and has written nothing."""
+    assembly = assemble(config)
+    directory = RunDirectory(path)
+    check_directory(directory, assembly, config)
+    if directory.locked():
+        raise ValueError(f"run_dir={path} is in use: another process trains there")
+    decide_mode(assembly.tracking.wandb.mode)
+    return assembly
+
+
+def check_directory(directory: RunDirectory, assembly: Assembly, config: DictConfig) -> None:
+    """Whether the run may write there, or go on there. A new run is given the weights of `init_from`."""
+    directory.check(config_hash(resolved(config)), config.resume)
+    planned = directory.path / "config.yaml"
+    if directory.summary and planned.exists():  # a job that could not be built has a summary alone
+        before = yaml.safe_load(planned.read_text())["trainer"]["images"]
+        if before != assembly.trainer.images and (depends := assembly.about["depends_on_duration"]):
+            raise ValueError(
+                f"run_dir={directory.path} was planned for {before:,} images, and "
+                f"schedule/{depends[0]}={config.schedule[depends[0]].name} depends on that: repeat "
+                f"trainer.images={before}, or give another run_dir"
+            )
+    if config.init_from is not None and not directory.summary.get("images"):  # what goes on has its own weights
+        initialize_from(assembly, config.init_from)
+    parent = next(p for p in (directory.path, *directory.path.absolute().parents) if p.exists())
+    selects = bool(assembly.evaluation.every and assembly.evaluator.metrics)
+    kept = assembly.trainer.keep_checkpoints + selects  # the best is kept, too
+    needed, free = (kept + 1) * state_bytes(assembly), shutil.disk_usage(parent).free
+    if free < needed:
+        raise ValueError(
+            f"run_dir={directory.path}: its disk has {free / 1e6:,.1f} MB free, and {kept} checkpoints and one being "
+            f"written take {needed / 1e6:,.1f} MB"
+        )

@@ -1,0 +1,104 @@
+"""When a run is scored: while it trains, to select a checkpoint, and at its end, with fresh noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gan_lab.core.runtime import inference
+from gan_lab.datasets.store import Store
+from gan_lab.metrics.evaluator import Scores
+from gan_lab.metrics.suspects import suspects
+from gan_lab.run.assembly import Assembly
+from gan_lab.tracking.run_directory import SELECTION, RunDirectory
+
+SELECTION_SEED = 1
+FINAL_SEED = 2  # and the following ones: a score that may have chosen a checkpoint is not the one that is reported
+
+
+Report = Callable[[int, Mapping[str, float | None]], str | None]  # images, scores by name -> why to prune, or None
+
+
+class Pruned(Exception):
+    """Other trials were better after as many images."""
+
+
+def final_seeds(count: int, deterministic: bool = False) -> list[int]:
+    """Noise seeds of the scores that are reported; one where examples depend on the data alone."""
+    return list(range(FINAL_SEED, FINAL_SEED + (1 if deterministic else count)))
+
+
+def examples_of(task: Any, data: Store) -> dict[str, Any]:
+    """What scores of examples that are made from data depend on besides the networks, for their provenance."""
+    if not task.needs_data:
+        return {}
+    return {"made_from": data.digest[:16], "conditions": task.conditions}
+
+
+class Scoring:
+    """A run's scores, and which of its checkpoints is the best by those seen while it trains."""
+
+    def __init__(self, assembly: Assembly, directory: RunDirectory) -> None:
+        self.assembly, self.directory, self.evaluator = assembly, directory, assembly.evaluator
+        self.selecting = self.evaluator.selecting(assembly.evaluation.select_by, assembly.evaluation.selection_samples)
+
+    @property
+    def every(self) -> int:
+        """Images between two scores while training."""
+        return self.assembly.evaluation.every if self.evaluator.metrics else 0
+
+    @property
+    def directions(self) -> dict[str, str]:
+        """Which way is better, by the names of the scores while training: min or max."""
+        better = {name: metric.better for name, metric in self.evaluator.names.items() if metric.better}
+        return {SELECTION + name: "min" if which == "lower" else "max" for name, which in better.items()}
+
+    @property
+    def final_seeds(self) -> list[int]:
+        task: Any = self.assembly.game.task
+        return final_seeds(self.assembly.evaluation.noise_seeds, task.deterministic)
+
+    def while_training(self) -> Scores:
+        """Scores for selection, by name. They may choose a checkpoint, so they are no result."""
+        return self._measure(self.assembly.evaluation.selection_samples, [SELECTION_SEED], selection=True)
+
+    def best(self, available: Collection[int]) -> dict[str, Any] | None:
+        """The best of the scores that were recorded while training at so many images, the newest of equal ones."""
+        if self.selecting is None:
+            return None
+        name, lower = self.selecting
+        records = [r for r in self.directory.read_metrics() if r.get(SELECTION + name) is not None]
+        stage = self.assembly.game.task.selects_from  # type: ignore[attr-defined]
+        records = [r for r in records if r["images"] >= stage] or records
+        records = [record for record in records if record["images"] in available]
+        if not records:
+            return None
+        sign = -1 if lower else 1
+        best = max(records, key=lambda record: (sign * record[SELECTION + name], record["images"]))
+        return {"images": best["images"], "metric": name, "value": best[SELECTION + name], "selection": True}
+
+    def at_the_end(self) -> tuple[Scores, np.ndarray | None]:
+        """The scores that are reported, of the last weights, and a picture of the samples most like the data."""
+        if not self.evaluator.metrics:
+            return {}, None
+        evaluation = self.assembly.evaluation
+        scores = self._measure(evaluation.samples, self.final_seeds, selection=False)
+        seen = self.evaluator.seen
+        return scores, None if seen is None else suspects(seen)
+
+    def _measure(self, num: int, seeds: Sequence[int], *, selection: bool) -> Scores:
+        assembly, task = self.assembly, self.assembly.game.task
+        data = assembly.example_data
+        with inference(assembly.sampled_nets, assembly.evaluation.batch_norm) as nets:
+            return self.evaluator(
+                lambda num, seed: task.examples(nets, num, seed, data),  # type: ignore[attr-defined]
+                num,
+                seeds,
+                **examples_of(task, data),
+                images=assembly.game.images,
+                selection=selection,
+                weights=assembly.weights,
+                batch_norm=assembly.evaluation.batch_norm,
+            )

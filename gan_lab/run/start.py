@@ -1,0 +1,114 @@
+"""A run in its directory, from its config to its exit code: the function that Hydra calls."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from gan_lab.config.identity import config_hash, resolved
+from gan_lab.display.terminal import terminal
+from gan_lab.run.assembly import Assembly, assemble
+from gan_lab.run.failures import out_of_memory
+from gan_lab.run.preflight import check_directory
+from gan_lab.run.selection import Report
+from gan_lab.run.signals import Interrupted
+from gan_lab.run.training_run import TrainingRun
+from gan_lab.tracking.run_directory import RunDirectory
+
+Tell = Callable[[str], object]
+
+
+def run(
+    config: DictConfig,
+    path: Path | None = None,
+    *,
+    experiment: str | None = None,
+    sweep: str | None = None,
+    name: str | None = None,
+    assembly: Assembly | None = None,
+    refused: Tell | None = None,
+    report: Report | None = None,
+    ended: Callable[[int], object] = lambda code: None,
+) -> int:
+    """Train what the config says in the directory, or go on there. Returns the exit code; never raises.
+
+    0 finished, 1 failed or diverged, 2 could not start, 130 or 143 interrupted and saved. Whatever the parts do,
+    raising or exiting, stays in this run. Without a path or an experiment's name they are those of Hydra's job.
+    `assembly` is what a check before has built of the same config. `name` is what a person calls a sweep's job.
+    `refused` is told why it could not start: an older run's summary is left as it is. `report` is told the scores while
+    training, and why to give up. `ended` is told the exit code, which Hydra does not pass on.
+    """
+    path, experiment = path or _hydras_folder(), experiment or _hydras_experiment()
+    directory = RunDirectory(path)
+    codes: list[int] = []
+    with _could_not_start(directory, config, refused, codes.append):
+        if finished(directory, config):
+            terminal().print(f"already finished: {path}", markup=False)
+            codes.append(0)
+        else:
+            if assembly is None:
+                assembly = assemble(config)
+                check_directory(directory, assembly, config)
+            with directory.locked_by_us():
+                codes.append(TrainingRun(config, assembly, directory, experiment, sweep, name, report).train())
+    ended(codes[0])
+    return codes[0]
+
+
+def finished(directory: RunDirectory, config: DictConfig) -> bool:
+    """Whether such a run is there and has nothing left to do."""
+    summary = directory.summary
+    same = summary.get("config_hash") == config_hash(resolved(config))
+    done = summary.get("status") == "finished" and summary["images"] >= config.trainer.images
+    return same and done and config.resume == "auto"
+
+
+def _hydras_folder() -> Path:
+    """The folder that Hydra has made for its job, relative to here where it lies here."""
+    from hydra.core.hydra_config import HydraConfig
+
+    path, here = Path(HydraConfig.get().runtime.output_dir), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _hydras_experiment() -> str:
+    from hydra.core.hydra_config import HydraConfig
+
+    return str(HydraConfig.get().runtime.choices.get("experiment", "none"))
+
+
+@contextlib.contextmanager
+def _could_not_start(
+    directory: RunDirectory, config: DictConfig, refused: Tell | None, ended: Callable[[int], object]
+) -> Iterator[None]:
+    """What is raised before the run begins becomes a line, a summary for a sweep's table, and an exit code."""
+    try:
+        yield
+        return
+    except Interrupted as stop:  # while it was built: there is nothing to save
+        return ended(128 + stop.number)
+    except KeyboardInterrupt:
+        return ended(130)
+    except ValueError as error:
+        message, code = str(error), 2
+    except OSError as error:
+        message, code = f"{error.strerror or error}: {error.filename or directory.path}", 2
+    except BaseException as error:  # a part's own failure while it was built
+        if not out_of_memory(error):
+            traceback.print_exc()
+        message, code = f"{type(error).__name__}: {error}", 1
+    print(f"gan-lab: {message}", file=sys.stderr)
+    if refused:
+        refused(message)
+    if directory.path.is_dir() and not directory.summary:  # a sweep's job: its table tells why
+        with contextlib.suppress(OSError, ValueError):
+            directory.update_summary(
+                status="failed", error=message, config_hash=config_hash(resolved(config)), images=0, step=0,
+                seconds=0.0, metrics={},
+            )  # fmt: skip
+    ended(code)

@@ -1,0 +1,147 @@
+"""A trained run, from its directory alone: its task with trained networks, and the data where examples need them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from gan_lab import registry
+from gan_lab.core import checkpoint
+from gan_lab.core.runtime import choose_device, inference
+from gan_lab.datasets.columns import described_by, from_plain
+from gan_lab.datasets.store import Store
+from gan_lab.metrics.reference import has_test
+from gan_lab.run.assembly import data_set
+from gan_lab.run.parts import build_task, supplied_values
+from gan_lab.tasks.contract import Example, joined
+from gan_lab.tracking.run_directory import RunDirectory
+
+
+class TrainedRun:
+    """A checkpoint of a run directory, ready to sample: averaged weights where the run kept them.
+
+    `which` is newest (the newest valid one), best (by the scores seen while training) or a number of images. Raises
+    ValueError where there is no run, no such checkpoint, or a plug-in of the run is missing.
+    """
+
+    def __init__(self, path: Path, device: str = "auto", which: str = "newest") -> None:
+        if not (path / "config.yaml").is_file():
+            inside = sorted(file.parent.name for file in path.glob("*/config.yaml")) if path.is_dir() else []
+            hint = f"; it holds runs: {', '.join(inside[:4])}{', ...' if len(inside) > 4 else ''}" if inside else ""
+            raise ValueError(f"{path} is no run directory{hint or ' (there is no config.yaml)'}")
+        self.path = path
+        state = _state(path, which)
+        self.config = DictConfig(OmegaConf.load(path / "config.yaml"))
+        self.about: dict[str, Any] = state["about"]
+        self.images: int = state["game"]["images"]
+        if missing := [name for name in self.about["plugins"] if name not in registry.plugins()]:
+            raise ValueError(
+                f"{path} was trained with plug-ins; set GAN_LAB_PLUGINS='{' '.join(self.about['plugins'])}' "
+                f"(missing: {', '.join(missing)})"
+            )
+        shape, num_classes = tuple(self.about["sample_shape"]), self.about["num_classes"]
+        known = self.about.get("columns")  # there are none in runs of older versions
+        columns = from_plain(known) if known else described_by(shape, num_classes)
+        self.task = build_task(self.config, columns, supplied_values(shape, num_classes), seed=0)
+        parts = state["game"]["parts"]
+        self.nets: nn.ModuleDict = self.task.nets
+        self.nets.load_state_dict(parts["task/nets"])
+        self.weights = "last"
+        if "hook/EMA" in parts:
+            self.weights = f"ema {self.config.trainer.ema}"
+            averaged = nn.ModuleDict({name: self.task.nets[name] for name in self.task.averaged})
+            averaged.load_state_dict(parts["hook/EMA"])
+        self.nets.to(choose_device(device))
+
+    def labels(self, text: str) -> Tensor:
+        """Classes [n] from `3`, `3,5` or their names.
+
+        Raises ValueError for one that there is not, and for a generator that is not told the class.
+        """
+        classes, names = self.about["num_classes"], self.about.get("class_names") or []
+        if not self.task.takes_label:
+            raise ValueError(f"--label {text}: task={self.config.task.name} of {self.path} makes nothing by classes")
+        if not classes:
+            raise ValueError(f"--label {text}: {self.path} was trained on data without labels")
+        chosen = []
+        for word in (word.strip() for word in text.split(",")):
+            known = {name.lower(): i for i, name in enumerate(names)}
+            label = int(word) if word.isdecimal() else known.get(word.lower(), classes)
+            if label >= classes:
+                called = f" ({', '.join(names)})" if 0 < len(names) <= 20 else ""
+                raise ValueError(f"--label {word}: the classes of {self.path} are 0 to {classes - 1}{called}")
+            chosen.append(label)
+        self.require_class()
+        return torch.tensor(chosen)
+
+    def require_class(self) -> None:
+        """Raise ValueError where the generator makes the same of every class."""
+        with inference(self.nets, self.batch_norm) as nets:
+            uses_label = self.task.uses_label(nets)
+        if not uses_label:
+            raise ValueError(
+                f"the generator of {self.path} is not told the class; train with generator.conditioning=batch_norm or "
+                "concat, and discriminator.conditioning=projection or auxiliary"
+            )
+
+    @property
+    def batch_norm(self) -> str:
+        """Whose statistics examples are made with: `running`, or each `batch`'s own."""
+        return str(self.config.evaluation.batch_norm)
+
+    @functools.cached_property
+    def dataset(self) -> Any:
+        """The data set that it was trained on."""
+        return data_set(self.config)
+
+    @functools.cached_property
+    def data(self) -> Store | None:
+        """What examples are made from; None where they are made from noise."""
+        return self.example_data(self.dataset)
+
+    def example_data(self, dataset: Any) -> Store | None:
+        """Of a data set what examples are made from: held-out data, where there are any."""
+        if not self.task.needs_data:
+            return None
+        store: Store = dataset.load("test" if has_test(dataset) else "train")
+        return store
+
+    def examples(self, num: int, seed: int, label: Tensor | None = None) -> Example:
+        """Up to `num` examples; a seed gives the same ones on every device, up to rounding. Given classes take turns.
+
+        Raises ValueError where their samples are not finite.
+        """
+        chosen = {} if label is None else {"label": label.repeat(-(-num // len(label)))[:num]}
+        with inference(self.nets, self.batch_norm) as nets:
+            found = joined(self.task.examples(nets, num, seed, self.data, **chosen))
+        self.finite(found["sample"])
+        return found
+
+    def finite(self, samples: Tensor) -> Tensor:
+        """The samples. Raises ValueError where they are not finite."""
+        if not torch.isfinite(samples).all():
+            raise ValueError(f"{self.path} makes samples that are not finite: it has diverged")
+        return samples
+
+
+def _state(path: Path, which: str) -> dict[str, Any]:
+    folder = path / "checkpoints"
+    if which == "newest":
+        state = checkpoint.load_newest(folder)
+        if state is None:
+            raise ValueError(f"{path} has no checkpoint yet; train it further: gan-lab train ... run_dir={path}")
+        return state
+    best: Mapping[str, Any] = RunDirectory(path).summary.get("best") or {}
+    images = best.get("images") if which == "best" else int(which) if which.isdecimal() else None
+    kept = checkpoint.kept(folder)
+    if images not in kept:
+        there = ", ".join(map(str, kept)) or "none"
+        also = "" if best else "; it was not scored while it trained (evaluation.every), so none is best"
+        raise ValueError(f"--checkpoint {which}: {path} has newest{', best' if best else ''}, {there}{also}")
+    return checkpoint.load_of(folder, images)

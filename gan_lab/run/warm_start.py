@@ -1,0 +1,47 @@
+"""Beginning with the weights of another run: fine-tuning on other data, or with other losses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gan_lab.core import checkpoint
+from gan_lab.run.assembly import Assembly
+
+
+def initialize_from(assembly: Assembly, source: str) -> None:
+    """Give networks and their average another run's weights where names and shapes fit.
+
+    The rest stays random. Notes in the assembly what it took. Raises ValueError where there is no such run, or where a
+    network takes nothing from it.
+    """
+    folder = Path(source)
+    state = checkpoint.load_newest(folder / "checkpoints") if folder.is_dir() else None
+    if state is None:
+        raise ValueError(f"init_from={source}: there is no run with a checkpoint")
+    parts = state["game"]["parts"]
+    average = parts.get("hook/EMA", {})
+    learned = {id(parameter) for parameters in assembly.game.parameters.values() for parameter in parameters}
+    lines = []
+    for name, net in assembly.game.nets.items():
+        own = net.state_dict()
+        begin = f"{name}."
+        found = {k.removeprefix(begin): v for k, v in parts["task/nets"].items() if k.startswith(begin)}
+        fitting = {key: value for key, value in found.items() if key in own and own[key].shape == value.shape}
+        if not any(value.dim() > 1 for value in fitting.values()):
+            raise ValueError(
+                f"init_from={source}: no weight of its {name} fits this one; choose the same {name} as in "
+                f"{folder / 'config.yaml'}"
+            )
+        if stuck := [k for k, p in net.named_parameters() if id(p) not in learned and k not in fitting]:
+            raise ValueError(
+                f"init_from={source}: layers of the {name} are frozen, and these do not fit: {', '.join(stuck[:3])}; "
+                "they would stay random. Freeze fewer, or give data of the shape that it was trained on"
+            )
+        net.load_state_dict(own | fitting)
+        if assembly.ema and name in assembly.ema.average:
+            averaged = {key: average.get(begin + key, value) for key, value in fitting.items()}
+            assembly.ema.average[name].load_state_dict(own | averaged)
+        rest = [key for key in own if key not in fitting]
+        said = f"{name} {len(fitting)} of {len(own)} tensors"
+        lines.append(said + (f" (not {', '.join(rest[:3])}{', ...' if len(rest) > 3 else ''})" if rest else ""))
+    assembly.notes.append(f"begins with the weights of {source}: {'; '.join(lines)}")

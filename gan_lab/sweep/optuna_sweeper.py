@@ -1,0 +1,139 @@
+"""Search with Optuna: it is asked for settings, and told what became of them.
+
+Not by the published plug-in, which pins Optuna below 3 and cannot prune.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from gan_lab.config.identity import job_name
+from gan_lab.sweep.space import import_optuna
+from gan_lab.sweep.study import ABANDONED, JOB, Search
+from gan_lab.display.terminal import terminal
+from gan_lab.tracking.run_directory import SELECTION, RunDirectory
+
+
+class OptunaSweeper(Sweeper):
+    """Asks for as many trials as run at a time, launches them, and tells what their folders hold.
+
+    A trial whose process is gone before it was told is tried again when the study goes on.
+    """
+
+    search: ClassVar[Search | None] = None
+    at_a_time: ClassVar[int] = 1
+
+    def __init__(self, **_: Any) -> None:
+        """What stands in its config is in the search, checked before Hydra began."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        search = OptunaSweeper.search
+        assert search is not None
+        study = search.open()
+        take_up(study)
+        while (left := search.total - counted(study)) > 0:
+            trials = [self._ask(study, search) for _ in range(min(left, self.at_a_time))]
+            jobs = [search.overrides(trial.params) for trial in trials]
+            fresh = fresh_ones(study, search.folder, [job_name(job) for job in jobs])
+            if fresh:
+                self._launch([jobs[i] for i in fresh], trials[fresh[0]].number)
+            for trial, job in zip(trials, jobs, strict=True):
+                tell(study, trial, search.folder / job_name(job), search.objectives)
+
+    def _launch(self, jobs: list[list[str]], first: int) -> None:
+        assert self.launcher is not None
+        with contextlib.suppress(BrokenExecutor):  # a worker was killed: what became of each job is in its folder
+            self.launcher.launch(jobs, initial_job_idx=first)
+
+    def _ask(self, study: Any, search: Search) -> Any:
+        trial = study.ask(search.space)
+        trial.set_user_attr(JOB, job_name(search.overrides(trial.params)))
+        return trial
+
+
+def fresh_ones(study: Any, folder: Path, names: Sequence[str]) -> list[int]:
+    """Which of the jobs are to run: not those that were told before or pruned, nor one twice at a time."""
+    told = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and not t.user_attrs.get(ABANDONED)]
+    done = {trial.user_attrs.get(JOB) for trial in told}
+    done |= {name for name in names if RunDirectory(folder / name).status() == "pruned"}
+    return [i for i, name in enumerate(names) if name not in done and name not in names[:i]]
+
+
+def take_up(study: Any) -> None:
+    """Try again what a sweep that is gone had begun: its runs go on from their checkpoints."""
+    for trial in study.get_trials(states=[import_optuna().trial.TrialState.RUNNING]):
+        try_again(study, trial)
+
+
+def try_again(study: Any, trial: Any) -> None:
+    trials = import_optuna().trial
+    trials.Trial(study, trial._trial_id).set_user_attr(ABANDONED, True)
+    study.tell(trial.number, state=trials.TrialState.FAIL)
+    study.enqueue_trial(trial.params)
+
+
+def counted(study: Any) -> int:
+    """Trials that were told, of those that n_trials means."""
+    trials = study.get_trials(deepcopy=False)
+    return sum(trial.state.is_finished() and not trial.user_attrs.get(ABANDONED) for trial in trials)
+
+
+def tell(study: Any, trial: Any, folder: Path, objectives: Sequence[tuple[str, bool]]) -> None:
+    """Tell what a job's folder holds: a value, that it was pruned or diverged, or that it failed."""
+    states = import_optuna().trial.TrialState
+    directory = RunDirectory(folder)
+    status, values = directory.status(), scores(directory, objectives)
+    if status == "finished" and values is not None:
+        study.tell(trial, values)
+    elif status in ("pruned", "diverged") and len(objectives) == 1:
+        if status == "diverged":
+            trial.report(math.inf if objectives[0][1] else -math.inf, int(directory.summary.get("images") or 0))
+        study.tell(trial, state=states.PRUNED)
+    elif status == "killed" and not _was_tried_again(study, folder.name):
+        try_again(study, trial)
+    else:
+        study.tell(trial, state=states.FAIL)
+    said = "  ".join(f"{value:.4g}" for value in values or ()) if status == "finished" else status
+    terminal().print(f"trial {trial.number}: {said}", markup=False)
+
+
+def _was_tried_again(study: Any, job: str) -> bool:
+    trials = study.get_trials(deepcopy=False)
+    return any(t.user_attrs.get(JOB) == job and t.user_attrs.get(ABANDONED) for t in trials)
+
+
+def scores(directory: RunDirectory, objectives: Sequence[tuple[str, bool]]) -> list[float] | None:
+    """The best score of a run, or, of several objectives, the last ones that it has; None where one is missing."""
+    records = directory.read_metrics()
+    columns = [[r[SELECTION + name] for r in records if r.get(SELECTION + name) is not None] for name, _ in objectives]
+    if not all(columns):
+        return None
+    if len(columns) == 1:
+        return [min(columns[0]) if objectives[0][1] else max(columns[0])]
+    return [column[-1] for column in columns]
+
+
+@contextmanager
+def searching(search: Search, at_a_time: int) -> Iterator[None]:
+    """While this sweep runs: what our sweeper asks for."""
+    OptunaSweeper.search, OptunaSweeper.at_a_time = search, at_a_time
+    try:
+        yield
+    finally:
+        OptunaSweeper.search = None

@@ -1,0 +1,136 @@
+"""A pass in which a discriminator judges real and fake samples: what losses and regularizers look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gan_lab.core.forward_pass import ForwardPass
+from gan_lab.core.types import DiscriminatorOutput
+
+
+class JudgedPass(ForwardPass):
+    """`real_output`, `fake_output` and their logits, of the net `discriminator` on augmented samples.
+
+    A task subclasses it with cached properties `real` and `fake` [B, ...] and, with classes, their labels [B]. The task
+    has `augment`, `judges_rows` (`core.runtime.judges_rows` of its discriminator), `boundary` and `conditional`.
+    """
+
+    task: Any
+    real_label: Tensor | None = None
+    fake_label: Tensor | None = None
+
+    @cached_property
+    def real(self) -> Tensor:
+        raise AssertionError("a task says what is real")
+
+    @cached_property
+    def fake(self) -> Tensor:
+        raise AssertionError("a task says what is fake")
+
+    @cached_property
+    def real_output(self) -> DiscriminatorOutput:
+        return self._both[0] if self._together else self.judge(self.real, self._seen_label("real_label"), "real")
+
+    @cached_property
+    def fake_output(self) -> DiscriminatorOutput:
+        return self._both[1] if self._together else self.judge(self.fake, self._seen_label("fake_label"), "fake")
+
+    def with_condition(self, sample: Tensor) -> Tensor:
+        """A sample and what the discriminator sees beside it: here nothing."""
+        return sample
+
+    def _seen_label(self, name: str) -> Tensor | None:
+        """Labels, where some network looks at them: else nobody need draw them."""
+        label: Tensor | None = getattr(self, name) if getattr(self.task, "conditional", True) else None
+        return label
+
+    @property
+    def _together(self) -> bool:
+        """Whether D's main phase shows it real and fake samples at once: where it looks at each row by itself."""
+        phase = self.phase
+        return (
+            phase.player == "discriminator"
+            and "adversarial" in phase.terms
+            and not phase.probes
+            and getattr(self.task, "judges_rows", False)
+            and type(self).judge is JudgedPass.judge  # or a task judges in a way of its own
+        )
+
+    @cached_property
+    def _both(self) -> list[DiscriminatorOutput]:
+        """The outputs for real and fake samples, from one pass."""
+        augment = self.task.augment
+        sides = ((self.real, "real"), (self.fake, "fake"))
+        samples = torch.cat([augment(self, self.with_condition(x), stream) for x, stream in sides])
+        labels = [label for name in ("real_label", "fake_label") if (label := self._seen_label(name)) is not None]
+        output = self._output(samples, torch.cat(labels) if labels else None)
+        count = len(self)
+        return [_rows(output, slice(0, count)), _rows(output, slice(count, None))]
+
+    @property
+    def real_logits(self) -> Tensor:
+        return self.real_output.logits
+
+    @property
+    def fake_logits(self) -> Tensor:
+        return self.fake_output.logits
+
+    def judge(self, sample: Tensor, label: Tensor | None, stream: str) -> DiscriminatorOutput:
+        """The discriminator on augmented samples, with logits in at least single precision."""
+        return self._output(self.task.augment(self, self.with_condition(sample), stream), label)
+
+    def _output(self, seen: Tensor, label: Tensor | None) -> DiscriminatorOutput:
+        output = self.net("discriminator")(seen, label)
+        output = output if isinstance(output, DiscriminatorOutput) else DiscriminatorOutput(output)
+        low = output.logits.dtype in (torch.bfloat16, torch.float16)
+        return output._replace(logits=output.logits.float()) if low else output
+
+    def observe(self) -> Mapping[str, Tensor]:
+        """Where this phase trains D on both: its mean logits, and its accuracies if single logits say what it holds."""
+        if self.phase.player != "discriminator" or not {"real_output", "fake_output"} <= vars(self).keys():
+            return {}
+        real, fake, boundary = self.real_logits, self.fake_logits, self.task.boundary
+        seen: dict[str, Tensor] = {"real_logits": real, "fake_logits": fake}
+        if boundary is not None:
+            seen |= {"real_accuracy": real > boundary, "fake_accuracy": fake < boundary}
+        classes, label = self.real_output.class_logits, self.real_label
+        if classes is not None and label is not None:
+            seen["class_accuracy"] = classes.detach().argmax(1).eq(label)
+        return seen
+
+
+def _rows(output: DiscriminatorOutput, rows: slice) -> DiscriminatorOutput:
+    """What a discriminator said of some of the samples."""
+    classes = output.class_logits
+    return DiscriminatorOutput(
+        output.logits[rows], None if classes is None else classes[rows], [feature[rows] for feature in output.features]
+    )
+
+
+def offered(net: nn.Module, output: Any) -> set[str]:
+    """What a discriminator's output for two samples has besides logits. Raises ValueError for odd logits."""
+    output = output if isinstance(output, DiscriminatorOutput) else DiscriminatorOutput(output)
+    if output.logits.dim() < 1 or output.logits.shape[0] != 2:
+        raise ValueError(
+            f"{type(net).__name__} returns logits of shape {tuple(output.logits.shape)} for 2 samples; "
+            "wanted are [B] or a map [B, ...]"
+        )
+    return {name for name in ("class_logits", "features") if getattr(output, name) not in (None, ())}
+
+
+def check_needs(regularizers: Mapping[str, Any], offers: set[str], net: nn.Module) -> None:
+    """Raise ValueError where a regularizer needs what the pass and its discriminator do not offer."""
+    for name, regularizer in regularizers.items():
+        needs: frozenset[str] = getattr(regularizer, "needs", frozenset())
+        if "latent" in needs - offers:
+            raise ValueError(f"regularizer {name} needs latents, and this task's generator takes none; leave it out")
+        if missing := needs - offers:
+            raise ValueError(
+                f"regularizer {name} needs {' and '.join(sorted(missing))} of the discriminator, and "
+                f"{type(net).__name__} returns none: see DiscriminatorOutput"
+            )

@@ -1,0 +1,75 @@
+"""Layouts of `gan-lab sample --grid` for generators of pictures: what a run has learnt, laid out to be judged by eye."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gan_lab.core.runtime import inference
+from gan_lab.datasets.store import unscale
+from gan_lab.display import pictures
+from gan_lab.display.pictures import Sheet
+ 
+
+STEPS = 8  # pictures from one end of an interpolation to the other
+NEIGHBOURS = 7
+MOST_CLASSES = 100  # rows that a picture may have
+
+
+def interpolation(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
+    """`num` rows, each from one latent to another along a great circle (White 2016, arXiv 1609.04468, section 2.1).
+
+    A row keeps its class. Smooth changes, without a jump, speak against a generator that has learnt pictures by heart.
+    """
+    z, classes = run.task.latents(2 * num, seed)
+    if labels is not None:
+        classes = labels.repeat(-(-num // len(labels)))
+    start, end = z[0::2, None], z[1::2, None]  # [num, 1, latent_dim]
+    angle = torch.acos(torch.cosine_similarity(start, end, dim=2).clamp(-1, 1))[..., None]
+    share = torch.linspace(0, 1, STEPS)[None, :, None]
+    path = (((1 - share) * angle).sin() * start + (share * angle).sin() * end) / angle.sin()
+    rows = None if classes is None else classes[:num].repeat_interleave(STEPS)
+    images = _generate(run, path.flatten(0, 1), rows)
+    return Sheet(pictures.grid(unscale(images).numpy(), columns=STEPS))
+
+
+def classes(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
+    """A row for each class, `num` pictures wide; a column has one latent, so it shows what the class alone changes."""
+    if labels is None:
+        count = run.about["num_classes"] or 0
+        if count > MOST_CLASSES:
+            raise ValueError(f"--grid classes: {count:,} rows are too many; choose some with --label 0,1,2")
+        labels = run.labels(",".join(map(str, range(count))) or "0")
+    z, _ = run.task.latents(num, seed)
+    images = _generate(run, z.repeat(len(labels), 1), labels.repeat_interleave(num))
+    names = run.about.get("class_names")
+    said = "rows: " + ", ".join(names[i] if names else str(i) for i in labels.tolist())
+    return Sheet(pictures.grid(unscale(images).numpy(), columns=num), said)
+
+
+def neighbours(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
+    """`num` samples on the left, and right of each the training pictures that are nearest to it, nearest first.
+
+    Distances are root mean squares of pixel differences: they find copies, not likenesses.
+    """
+    data = run.dataset.load("train").columns["sample"]
+    samples = unscale(run.examples(num, seed, labels)["sample"])
+    flat = samples.flatten(1).float()
+    chunks = [torch.cdist(flat, part.flatten(1).float()) for part in data.split(10_000)]
+    distances, nearest = torch.cat(chunks, dim=1).topk(min(NEIGHBOURS, len(data)), largest=False)
+    found = data[nearest.flatten()]
+    left = pictures.grid(samples.numpy(), columns=1)
+    right = pictures.grid(found.numpy(), columns=nearest.shape[1])
+    rms = (distances[:, 0] / flat.shape[1] ** 0.5).median().item()
+    said = f"nearest of {len(data):,} training pictures: root mean square difference {rms:.1f} of 255 (median)"
+    return Sheet(np.concatenate([left, right], axis=1), said)
+
+
+def _generate(run: Any, z: Tensor, label: Tensor | None) -> Tensor:
+    """Samples [N, ...] for latents [N, latent_dim] and classes [N]."""
+    with inference(run.nets, run.batch_norm) as nets:
+        samples: Tensor = run.task.generate(nets, z, label)
+    return run.finite(samples)
