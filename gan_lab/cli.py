@@ -59,11 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     commands = {"list": list_parts, "sample": sample, "apply": apply, "evaluate": evaluate, "compare": compare}
     commands |= {"dashboard": dashboard}
-    if words[:1] in (["--version"], ["-V"]):
-        print(f"gan-lab {__version__}")
-        return 0
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
+    if not words or words[0] in ("-h", "--help", "help", "--version", "-V"):
+        print(f"gan-lab {__version__}\n" if words and "v" in words[0].lower() else HELP, end="")
         return 0 if words else 2
     if words[0].startswith(("--shell-completion", "-sc")):  # the shell asks the bare command
         words.insert(0, "train")

@@ -10,235 +10,40 @@ supplied at run time by its name.
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import difflib
-import enum
 import functools
 import importlib
 import importlib.metadata
-import inspect
-import math
 import os
 import pkgutil
 import sys
 import traceback
-import types
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from gan_lab.signatures import (
+    Bounds,
+    NonNegative,
+    Positive,
+    Rate,
+    Share,
+    Weight,
+    checked_arguments,
+    nearest,
+    nodes,
+    parameters,
+    read,
+    schema,
+    supplied,
+    unknown,
+    unknown_key,
+)
+
+# What the author of a part needs is had from here.
+__all__ = (
+    "Bounds", "NonNegative", "Positive", "Rate", "Registry", "Share", "Weight", "nearest", "parameters", "read",
+    "schema",    "supplied", "unknown", "unknown_key",
+)  # fmt: skip
 T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class Bounds:
-    """The range of a number, for `Annotated`: `width: Annotated[int, Bounds(1)] = 64`."""
-
-    least: float = -math.inf
-    most: float = math.inf
-    open: bool = False  # whether `least` itself is excluded
-
-    def __contains__(self, value: float) -> bool:
-        inside = (value > self.least if self.open else value >= self.least) and value <= self.most
-        return inside and math.isfinite(value)
-
-    def __str__(self) -> str:
-        low = f"{'more than' if self.open else 'at least'} {self.least:g}"
-        return f"{low} and at most {self.most:g}" if self.most < math.inf else low
-
-
-Positive = Annotated[int, Bounds(1)]
-NonNegative = Annotated[int, Bounds(0)]
-Rate = Annotated[float, Bounds(0, open=True)]
-Weight = Annotated[float, Bounds(0)]
-Share = Annotated[float, Bounds(0, 1)]
-
-SIMPLE = (int, float, bool, str, bytes)
-_nodes: dict[str, type] = {}  # a node's class name -> the node; see __getattr__
-
-
-def unknown(what: str, name: object, choices: Iterable[str]) -> ValueError:
-    """The error for a choice that does not exist: the nearest ones first, then all."""
-    return ValueError(f"{what}={name}: there is no such choice. {nearest(name, choices)}")
-
-
-def unknown_key(where: str, name: str, keys: Iterable[str]) -> ValueError:
-    """The error for a key that a part or a section does not have."""
-    return ValueError(f"{where or 'the config'} has no key {name}. {nearest(name, keys)}")
-
-
-def nearest(name: object, choices: Iterable[str]) -> str:
-    names = sorted(choices)
-    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(near)}? " if near else ""
-    return f"{hint}Choose from: {', '.join(names) or '(nothing)'}"
-
-
-# -- signatures as schemas ---------------------------------------------------------------------------------------------
-
-
-def parameters(cls: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
-    """(name, annotation, default) of each parameter with a default. Only their annotations are evaluated."""
-    # An inherited __init__ is annotated in its own module; object's has none.
-    home = getattr(cls.__init__, "__module__", cls.__module__) if inspect.isclass(cls) else cls.__module__
-    scope = vars(sys.modules[home])
-    found = []
-    for parameter in inspect.signature(cls).parameters.values():
-        if parameter.default is not parameter.empty:
-            hint = Any if parameter.annotation is parameter.empty else parameter.annotation
-            # A string here is what `from __future__ import annotations` made of the author's own source.
-            hint = eval(hint, dict(scope)) if isinstance(hint, str) else hint
-            found.append((parameter.name, hint, parameter.default))
-    return found
-
-
-def supplied(cls: Callable[..., Any]) -> list[str]:
-    """Names of the parameters without a default."""
-    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    signature = inspect.signature(cls).parameters.values()
-    return [p.name for p in signature if p.default is p.empty and p.kind not in kinds]
-
-
-def schema(cls: Callable[..., Any], title: str, **extra: str) -> type:
-    """A dataclass that OmegaConf accepts, with a field for each parameter that has a default."""
-    if title not in _nodes:
-        fields: list[Any] = [(name, str, dataclasses.field(default=value)) for name, value in extra.items()]
-        for name, hint, default in parameters(cls):
-            kind = _widen(hint, f"{title}__{name}")
-            if dataclasses.is_dataclass(default):
-                fields.append((name, kind, dataclasses.field(default_factory=kind)))
-            elif isinstance(default, (list, dict)):
-                fields.append(
-                    (name, kind, dataclasses.field(default_factory=functools.partial(copy.deepcopy, default)))
-                )
-            else:
-                default = kind[default] if inspect.isclass(kind) and issubclass(kind, enum.Enum) else default
-                fields.append((name, kind, dataclasses.field(default=default)))
-        node = dataclasses.make_dataclass(title, fields)
-        node.__module__, node.__doc__ = __name__, cls.__doc__  # picklable: see __getattr__
-        _nodes[title] = node
-    return _nodes[title]
-
-
-def _widen(hint: Any, title: str) -> Any:
-    """The nearest type that OmegaConf accepts; `_restore` undoes it."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return _widen(args[0], title)
-    if origin is Literal and all(isinstance(choice, str) for choice in args):
-        if title not in _nodes:  # an enum fails at composition, and names the choices
-            choice = enum.Enum(title, {name: name for name in args}, module=__name__)  # type: ignore[misc]
-            _nodes[title] = choice
-        return _nodes[title]
-    if origin in (Union, types.UnionType):
-        rest = [_widen(arg, title) for arg in args if arg is not type(None)]
-        inner = rest[0] if len(rest) == 1 else Union[tuple(rest)] if all(r in SIMPLE for r in rest) else Any  # noqa: UP007
-        return inner | None if type(None) in args and inner is not Any else inner
-    if origin in (tuple, list, dict):
-        return origin[tuple(arg if arg is ... else _widen(arg, title) for arg in args)]
-    if dataclasses.is_dataclass(hint):
-        assert isinstance(hint, type)
-        return schema(hint, title)
-    known = hint in (*SIMPLE, tuple, list, dict) or (inspect.isclass(hint) and issubclass(hint, enum.Enum))
-    return hint if known else Any
-
-
-def _restore(value: Any, hint: Any, where: str) -> Any:
-    """The value as its author annotated it. Raises ValueError for what the annotation does not allow."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return _restore_annotated(value, args, where)
-    if origin in (Union, types.UnionType):
-        return _restore_union(value, args, where)
-    if origin is Literal:
-        value = value.value if isinstance(value, enum.Enum) else value
-        if value not in args:
-            raise unknown(where, value, map(str, args))
-        return value
-    if dataclasses.is_dataclass(hint):
-        assert isinstance(hint, type)
-        return hint(**{name: _restore(getattr(value, name), h, f"{where}.{name}") for name, h, _ in parameters(hint)})
-    if tuple in (origin, hint):
-        return _restore_tuple(value, args, where)
-    if hint in SIMPLE and not _is(value, hint):
-        raise ValueError(f"{where}={value}: expected {_spell(hint)}")
-    return float(value) if hint is float else value
-
-
-def _restore_annotated(value: Any, args: tuple[Any, ...], where: str) -> Any:
-    value = _restore(value, args[0], where)
-    for bounds in args[1:]:
-        if isinstance(bounds, Bounds) and value is not None and value not in bounds:
-            raise ValueError(f"{where}={value}: it must be {bounds}")
-    return value
-
-
-def _restore_union(value: Any, args: tuple[Any, ...], where: str) -> Any:
-    if value is None and type(None) in args:
-        return None
-    reasons = []
-    for arg in args:
-        base = get_args(arg)[0] if get_origin(arg) is Annotated else arg
-        wants = tuple if tuple in (get_origin(base), base) else base
-        fits = isinstance(value, (list, tuple)) if wants is tuple else wants not in SIMPLE or _is(value, wants)
-        if arg is not type(None) and fits:
-            try:
-                return _restore(value, arg, where)
-            except ValueError as error:
-                reasons.append(error)
-    raise reasons[0] if reasons else ValueError(f"{where}={value}: expected {' or '.join(map(_spell, args))}")
-
-
-def _is(value: Any, kind: Any) -> bool:
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
-
-
-def _spell(hint: Any) -> str:
-    hint = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-    return "null" if hint is type(None) else getattr(hint, "__name__", str(hint)) if not get_args(hint) else str(hint)
-
-
-def _restore_tuple(value: Any, args: tuple[Any, ...], where: str) -> Any:
-    if not isinstance(value, (list, tuple)):
-        raise ValueError(f"{where}={value}: expected a list")
-    if not args:
-        return tuple(value)
-    hints = [args[0]] * len(value) if args[-1] is ... else args
-    if len(hints) != len(value):
-        raise ValueError(f"{where}={list(value)}: expected {len(hints)} values, not {len(value)}")
-    return tuple(_restore(v, hint, f"{where}[{i}]") for i, (v, hint) in enumerate(zip(value, hints, strict=True)))
-
-
-def _arguments(cls: Callable[..., Any], node: type, config: Any, where: str) -> dict[str, Any]:
-    """A config's values, checked and typed again even when they were read from a YAML."""
-    from omegaconf import OmegaConf, SCMode
-    from omegaconf.errors import OmegaConfBaseException
-
-    if not OmegaConf.is_dict(config):
-        raise ValueError(f"{where}={config}: a value stands where a part belongs")
-    fields = {field.name for field in dataclasses.fields(node)}
-    for name in config:
-        if name not in fields:
-            raise unknown_key(where, name, fields - {"name"})
-    for name, hint, _ in parameters(cls):
-        if dataclasses.is_dataclass(hint) and name in config and not OmegaConf.is_dict(config[name]):
-            raise ValueError(f"{where}.{name}={config[name]}: a value stands where a section belongs")
-    try:
-        typed = OmegaConf.merge(OmegaConf.structured(node), config)
-        values = OmegaConf.to_container(
-            typed, resolve=True, throw_on_missing=True, structured_config_mode=SCMode.INSTANTIATE
-        )
-    except OmegaConfBaseException as error:
-        raise ValueError(f"{where}.{error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
-    return {name: _restore(getattr(values, name), hint, f"{where}.{name}") for name, hint, _ in parameters(cls)}
-
-
-def read(section: type[T], config: Any, where: str) -> T:
-    """A dataclass of the stable sections (trainer, evaluation, tracking), read from its part of the config."""
-    return section(**_arguments(section, schema(section, f"section__{section.__name__}"), config, where))
-
 
 # -- registries --------------------------------------------------------------------------------------------------------
 
@@ -276,7 +81,7 @@ class Registry:
         if name not in self.classes:
             raise unknown(group, name, self.classes)
         cls = self.classes[name]
-        return cls, _arguments(cls, _nodes[f"{self.kind}__{name}"], config, group.replace("/", "."))
+        return cls, checked_arguments(cls, nodes[f"{self.kind}__{name}"], config, group.replace("/", "."))
 
     def build(self, config: Any, group: str | None = None, **values: Any) -> Any:
         """The part that a config names. Supplied values reach the parameters that ask for them.
@@ -330,7 +135,15 @@ def node(config: Any, group: str) -> Any:
 
 def optional_groups() -> set[str]:
     """Groups that may be null: a task that has no use for them leaves them out of configs and hashes."""
-    return {group for registry in KINDS.values() if registry.optional for group in registry.groups}
+    return {group for registry in KINDS.values() if registry.optional for group in registry.groups} | {*player_groups()}
+
+
+def player_groups() -> list[str]:
+    """Optimizers' groups of players that registered tasks name beside generator and discriminator.
+
+    A config that does not choose one gives such a player the generator's.
+    """
+    return list(optimizers.groups[2:])
 
 
 def publish() -> None:
@@ -342,15 +155,15 @@ def publish() -> None:
     for group, registry in GROUPS.items():
         for name, cls in registry.classes.items():
             package = registry.package.format(name=name) if registry.package else None
-            node = _nodes[f"{registry.kind}__{name}"]
+            node = nodes[f"{registry.kind}__{name}"]
             store.store(group=group, name=name, node=node, package=package, provider=_origin(cls))
 
 
 # -- who registers -----------------------------------------------------------------------------------------------------
 
 HOMES = (
-    "generators", "discriminators", "datasets", "degradations", "tasks", "losses", "regularizers", "augment", "optimizers",
-    "schedules", "feature_extractors", "metrics", "config.sections",
+    "generators", "discriminators", "datasets", "degradations", "tasks", "losses", "regularizers", "augment",
+    "optimizers",    "schedules", "feature_extractors", "metrics", "config.sections",
 )  # fmt: skip
 _loaded = False
 
@@ -374,6 +187,10 @@ def load() -> None:
         sys.path.append(here)
     for name in plugins():
         _plug_in(name, functools.partial(importlib.import_module, name))
+    for task in tasks.classes.values():
+        for player in getattr(task, "players", ()):
+            if (group := f"optimizer/{player}") not in GROUPS:
+                optimizers.groups, GROUPS[group] = (*optimizers.groups, group), optimizers
 
 
 def plugins() -> list[str]:
@@ -396,6 +213,6 @@ def __getattr__(title: str) -> type:
     """A node by its class name: unpickling one in a fresh worker asks for it here."""
     if "__" in title.strip("_"):
         load()
-        if title in _nodes:
-            return _nodes[title]
+        if title in nodes:
+            return nodes[title]
     raise AttributeError(f"module {__name__} has no attribute {title}")

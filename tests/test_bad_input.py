@@ -15,8 +15,8 @@ import torch
 import yaml
 
 from gan_lab import registry
-from gan_lab.config import hydra_store, presets
 from gan_lab.cli import main
+from gan_lab.config import hydra_store, presets
 
 PARTS = "experiment=none generator=mlp discriminator=mlp dataset=mixture"  # no recipe's, which may be tuned
 TINY = (

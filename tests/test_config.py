@@ -14,11 +14,11 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from gan_lab.config import hydra_store, identity, presets
 from gan_lab.cli import main
-from gan_lab.registry import GROUPS, KINDS, load
+from gan_lab.config import hydra_store, identity, presets, sections
 from gan_lab.config.composition import check_parts
 from gan_lab.config.identity import resolved
+from gan_lab.registry import GROUPS, KINDS, load
 
 EXPERIMENTS = sorted(path.stem for path in presets.EXPERIMENTS.glob("*.yaml"))
 PARTS = "experiment=none generator=mlp discriminator=mlp dataset=mixture"
@@ -148,7 +148,7 @@ def test_an_experiment_wins_over_the_config_and_the_command_line_over_both(
 
     plain, own = shown("experiment=none"), shown("--config-dir", "mine", "experiment=short")
     both = shown("--config-dir", "mine", "experiment=short", "trainer.images=5", "generator=mlp", "generator.width=9")
-    assert plain["trainer"]["images"] == config.Trainer().images
+    assert plain["trainer"]["images"] == sections.Trainer().images
     assert (own["trainer"]["images"], own["trainer"]["batch_size"], own["generator"]["width"]) == (24, 8, 7)
     assert (both["trainer"]["images"], both["trainer"]["batch_size"], both["generator"]["width"]) == (5, 8, 9)
     assert own["tracking"]["wandb"] == plain["tracking"]["wandb"] | {"tags": ["own"]}
@@ -166,7 +166,7 @@ def test_own_presets_and_experiments_train(mine: Path) -> None:
     assert written["run_dir"] == "out"
     summary = yaml.safe_load(Path("out/summary.json").read_text())
     assert (summary["status"], summary["images"]) == ("finished", 24)
-    assert summary["config_hash"] == config.config_hash(written)
+    assert summary["config_hash"] == identity.config_hash(written)
 
 
 def test_own_presets_are_swept(mine: Path) -> None:
@@ -247,31 +247,31 @@ def ignored(path: tuple[str, ...]) -> bool:
 
 def test_a_configs_hash_covers_every_value_but_the_ones_that_do_not_change_what_is_trained() -> None:
     content = resolved(compose("experiment=none", "regularizer=[r1]"))
-    before = config.config_hash(content)
+    before = identity.config_hash(content)
     for path, value in leaves(content):
         changed = copy.deepcopy(content)
         inner = changed
         for key in path[:-1]:
             inner = inner[key]
         inner[path[-1]] = f"{value} and more"
-        assert (config.config_hash(changed) == before) is ignored(path), ".".join(path)
+        assert (identity.config_hash(changed) == before) is ignored(path), ".".join(path)
 
 
 def test_a_configs_hash_knows_nothing_of_later_settings_at_what_they_were_before() -> None:
     """Or no run of an earlier version could go on."""
     content = resolved(compose("experiment=none"))
     older = copy.deepcopy(content)
-    for section, settings in config.ADDED.items():
+    for section, settings in identity.ADDED.items():
         for name in settings:
             del older[section][name]
-    assert config.config_hash(older) == config.config_hash(content)
+    assert identity.config_hash(older) == identity.config_hash(content)
 
 
 def test_a_configs_hash_is_the_same_in_any_order() -> None:
     content = resolved(compose("experiment=none"))
     turned = {name: content[name] for name in reversed(content)}
     turned["trainer"] = {name: content["trainer"][name] for name in reversed(content["trainer"])}
-    assert config.config_hash(turned) == config.config_hash(content)
+    assert identity.config_hash(turned) == identity.config_hash(content)
 
 
 def test_a_jobs_name_does_not_depend_on_the_order_of_its_overrides() -> None:

@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from gan_lab.cli import main
-from gan_lab.core import checkpoint
 from gan_lab.commands.evaluate import changed_config
+from gan_lab.core import checkpoint
 from gan_lab.tracking.run_directory import RunDirectory
 from tests import toy_data
 from tests.core.toys import equal

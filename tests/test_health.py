@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from gan_lab.cli import main
 from gan_lab.core import checkpoint
+from gan_lab.registry import generators
 from gan_lab.run.health import RULES, Health, Rule
 from gan_lab.tasks.sample_signals import nearest_distance, overfitting, statistics_gap
-from gan_lab.registry import generators
 from tests.core.toys import equal
 
 TINY = [

@@ -15,10 +15,10 @@ from gan_lab.cli import main
 from gan_lab.core import checkpoint
 from gan_lab.core.hooks import Hook
 from gan_lab.core.loop import Game, train
-from gan_lab.schedules import Constant, Cosine, Linear
-from gan_lab.tasks.generation import freeze_first_layers
 from gan_lab.run.assembly import Assembly, assemble
 from gan_lab.run.warm_start import initialize_from
+from gan_lab.schedules import Constant, Cosine, Linear
+from gan_lab.tasks.generation import freeze_first_layers
 from tests.core.toys import equal
 from tests.helpers import compose
 

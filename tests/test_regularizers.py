@@ -378,16 +378,21 @@ def tiny(
     """A game of two small perceptrons on 6 x 6 pictures."""
     torch.manual_seed(0)
     told = [{"conditioning": kind if num_classes else "none"} for kind in ("concat", "projection")]
+    parts: Any = SimpleNamespace(
+        generator=lambda: MLPGenerator(SHAPE, num_classes, latent_dim=4, width=8, depth=1, **told[0]),
+        discriminator=lambda: MLPDiscriminator(SHAPE, num_classes, width=8, depth=1, **told[1]),
+        augment=lambda: augment or Identity(),
+    )
     task: Any = Generation(
-        lambda: MLPGenerator(SHAPE, num_classes, latent_dim=4, width=8, depth=1, **told[0]),
-        lambda: MLPDiscriminator(SHAPE, num_classes, width=8, depth=1, **told[1]),
-        augment or Identity(),
+        parts,
         SHAPE,
         num_classes,
         n_critic=n_critic,
     )
     task.nets.to(device)
-    data = Store({"sample": random(32, *SHAPE, seed=7).float().tanh().permute(0, 2, 3, 1), "label": torch.arange(32) % 2})
+    data = Store(
+        {"sample": random(32, *SHAPE, seed=7).float().tanh().permute(0, 2, 3, 1), "label": torch.arange(32) % 2}
+    )
     options.setdefault("optimizer", lambda p: torch.optim.SGD(p, 0.1))
     phases = task.phases(NonSaturating(), regularizers)
     return make_game(task, phases, data=data, **options)

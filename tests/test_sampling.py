@@ -13,10 +13,10 @@ from torch import Tensor
 from gan_lab.cli import main
 from gan_lab.core.runtime import inference
 from gan_lab.datasets.store import scale, unscale
+from gan_lab.display.pictures import GAP
+from gan_lab.run.trained_run import TrainedRun
 from gan_lab.tasks.generation import Generation
 from gan_lab.tasks.layouts import NEIGHBOURS, STEPS
-from gan_lab.run.trained_run import TrainedRun
-from gan_lab.display.pictures import GAP
 from tests import toy_data
 
 LAYOUTS = Generation.layouts

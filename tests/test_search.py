@@ -17,8 +17,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from gan_lab.cli import main
 from gan_lab.losses import NonSaturating
 from gan_lab.registry import losses
-from gan_lab.sweep.optuna_sweeper import tell
 from gan_lab.sweep.findings import read_findings
+from gan_lab.sweep.optuna_sweeper import tell
 from gan_lab.sweep.study import ABANDONED, JOURNAL, StudyLocation
 from tests.compare.planted import plant
 

@@ -19,12 +19,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gan_lab.core.hooks import Log
 from gan_lab.core.loop import Game, play, step
 from gan_lab.core.runtime import VARIANTS, Runtime, judges_rows
+from gan_lab.datasets.columns import described_by
 from gan_lab.datasets.store import Store
 from gan_lab.datasets.validation import Validation
-from gan_lab.run.profiling import HOOKS, STEPS, WARM_UP, Profile
-from gan_lab.datasets.columns import described_by
 from gan_lab.run.assembly import assemble
 from gan_lab.run.parts import build_task, supplied_values
+from gan_lab.run.profiling import HOOKS, STEPS, WARM_UP, Profile
 from tests.helpers import compose
 from tests.toy_data import ToyPictures
 

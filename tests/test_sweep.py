@@ -14,14 +14,14 @@ import yaml
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from gan_lab.config import identity, presets
 from gan_lab.cli import main
+from gan_lab.config import identity, presets
 from gan_lab.core import checkpoint
+from gan_lab.display.terminal import Speaker, speaking
 from gan_lab.losses import NonSaturating
 from gan_lab.registry import losses
 from gan_lab.sweep import plan, table
 from gan_lab.sweep.job import score
-from gan_lab.display.terminal import Speaker, speaking
 from gan_lab.tracking.console import Console
 from tests.core.toys import equal
 
@@ -232,8 +232,8 @@ def test_a_shipped_search_is_data_of_which_every_value_is_right(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = presets.CONF / "search" / f"{name}.yaml"
-    config.check_data(path)
-    config.check_search(path)
+    presets.check_data(path)
+    presets.check_search(path)
     params = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
     missing = set(params.get("loss", "minimax").split(",")) - set(presets.options("loss"))
     if missing:

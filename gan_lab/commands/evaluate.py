@@ -124,7 +124,7 @@ def _of_run(options: EvaluateOptions) -> tuple[Scores, Evaluator, str]:
             lambda num, seed: task.examples(nets, num, seed, data),
             evaluation.samples,
             final_seeds(evaluation.noise_seeds, task.deterministic),
-            **examples_of(task, data),
+            **(examples_of(task, data) if data is not None else {}),
             images=trained.images,
             selection=False,
             weights=trained.weights,

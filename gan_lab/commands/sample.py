@@ -71,7 +71,9 @@ def write_samples(
 
 def as_arrays(examples: Example) -> dict[str, np.ndarray]:
     """Columns of examples for an .npz: pictures as uint8 NHWC; samples are called `images`, or `points`."""
-    names = {"sample": "images" if examples["sample"].dim() == 4 else "points" if examples["sample"].dim() == 2 else "sample"}
+    names = {
+        "sample": "images" if examples["sample"].dim() == 4 else "points" if examples["sample"].dim() == 2 else "sample"
+    }
     values = {name: unscale(column) if column.dim() == 4 else column for name, column in examples.items()}
     return {names.get(name, name): column.numpy() for name, column in values.items()}
 

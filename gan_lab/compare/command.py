@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gan_lab.compare import runs as on_disk
-from gan_lab.compare.comparison import At, Comparison, where
+from gan_lab.compare.comparison import At, Comparison
+from gan_lab.compare.settings import where
 from gan_lab.compare.table import as_json, show
 from gan_lab.sweep.findings import in_a_line, read_findings
 from gan_lab.tracking.run_directory import write_atomically

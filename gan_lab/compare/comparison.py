@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from gan_lab.compare.provenance import PROVENANCE, counted, described_by, first_difference, remedy
 from gan_lab.compare.runs import Reading, Run, differing, number
-from gan_lab.compare.statistics import bootstrap_interval, interquartile_mean
-from gan_lab.display.terminal import shown
-
-ENOUGH = 3  # runs of a setting: with fewer, seeds alone part the intervals of equal settings too often
-
-# What two scores must have in common to be ranked. Versions and noise seeds may differ.
-PROVENANCE = (
-    "samples", "split", "reference", "reference_samples", "extractor", "extractor_weights", "extractor_settings",
-    "layer", "resize", "quantization", "weights", "batch_norm", "selection", "dataset",
-)  # fmt: skip
-
-Key = tuple[str, str]  # a score's word and what follows the extractor in its name: ("fd", "train")
-
-
-def key_of(name: str) -> Key:
-    """What a score measures, whatever extractor it was seen through: `fd/mnist5k-03da3a14/train` is ("fd", "train")."""
-    parts = name.split("/")
-    return parts[0], parts[-1] if len(parts) > 1 and parts[-1] in ("train", "test") else ""
+from gan_lab.compare.settings import ENOUGH, Key, Setting, key_of, short
+from gan_lab.compare.statistics import interquartile_mean
 
 
 @dataclass(frozen=True)
@@ -38,45 +23,6 @@ class At:
 
     what: Literal["end", "images", "seconds"] = "end"
     amount: float | None = None
-
-
-@dataclass
-class Setting:
-    """All runs that differ in nothing but their seeds."""
-
-    labels: dict[str, Any]  # what it has of its own, by the keys that tell settings apart
-    runs: list[Run]
-    readings: dict[Run, Reading] = field(default_factory=dict)  # of the score that is ranked
-    verdict: str = ""
-
-    @property
-    def values(self) -> list[float]:
-        return [reading.value for reading in self.readings.values() if reading.value is not None]
-
-    @cached_property
-    def mean(self) -> float | None:
-        """The interquartile mean over its runs."""
-        return interquartile_mean(self.values) if self.values else None
-
-    @cached_property
-    def interval(self) -> tuple[float, float] | None:
-        """The bootstrap's 95 % interval of that mean, if there are two runs at least."""
-        return bootstrap_interval(self.values) if len(self.values) > 1 else None
-
-    @property
-    def name(self) -> str:
-        return " ".join(f"{shorter(key)}={shown(str(value))}" for key, value in self.labels.items()) or "all runs"
-
-    @property
-    def broken(self) -> list[Run]:
-        """Runs that training itself stopped."""
-        return [run for run in self.runs if run.status == "diverged"]
-
-    def told_from(self, other: Setting) -> bool:
-        """Whether the intervals of both, of enough runs each, lie apart."""
-        if min(len(self.values), len(other.values)) < ENOUGH or self.interval is None or other.interval is None:
-            return False
-        return self.interval[1] < other.interval[0] or other.interval[1] < self.interval[0]
 
 
 class Comparison:
@@ -109,10 +55,10 @@ class Comparison:
             if key not in kept or (kept[key].status != "finished" and run.status == "finished"):
                 kept[key] = run
         if repeats := len(runs) - len(kept):
-            told = _count(repeats, "run repeats", "runs repeat")
+            told = counted(repeats, "run repeats", "runs repeat")
             self.notes.append(f"{told} another's config and seed: counted once")
         if back := sum(bool(run.summary.get("rollbacks")) for run in kept.values()):
-            told = _count(back, "run", "runs")
+            told = counted(back, "run", "runs")
             self.notes.append(f"{told} diverged and went back: with lower learning rates than the settings say")
         return list(kept.values())
 
@@ -236,21 +182,19 @@ class Comparison:
         self.at = At("seconds", seconds)
         self._set(lambda run: next((r for r in reversed(curves.get(run, ())) if r.seconds <= seconds), None))
         if late := sum(not curve or curve[0].seconds > seconds for curve in curves.values()):
-            self.notes.append(f"{_count(late, 'run was', 'runs were')} not scored within {seconds:,.0f} s: left out")
+            self.notes.append(f"{counted(late, 'run was', 'runs were')} not scored within {seconds:,.0f} s: left out")
 
     # -- whether they can be ranked ----------------------------------------------------------------------------------
 
     def _check_provenance(self) -> None:
         described = {
-            run: _described(run, reading) for setting in self.settings for run, reading in setting.readings.items()
+            run: described_by(run, reading) for setting in self.settings for run, reading in setting.readings.items()
         }
-        for name in PROVENANCE:
-            values = Counter(about[name] for about in described.values())
-            if len(values) > 1:
-                told = " and ".join(f"{_told(value)} ({_count(n, 'run')})" for value, n in values.most_common())
-                raise ValueError(
-                    f"{short(self.metric)} of these runs cannot be ranked, its {name} differs: {told}; {_remedy(name)}"
-                )
+        if difference := first_difference(described.values()):
+            name, told = difference
+            raise ValueError(
+                f"{short(self.metric)} of these runs cannot be ranked, its {name} differs: {told}; {remedy(name)}"
+            )
         versions = Counter(about["versions"] for about in described.values())
         if len(versions) > 1:
             self.notes.append(f"scores were computed with different versions: {'; '.join(versions)}")
@@ -308,7 +252,7 @@ class Comparison:
         kept = []
         for key in keys:
             readings = {run: reading for run in scored if (reading := self.final(run, key)) is not None}
-            abouts = [_described(run, reading) for run, reading in readings.items()]
+            abouts = [described_by(run, reading) for run, reading in readings.items()]
             uneven = [name for name in PROVENANCE if len({about[name] for about in abouts}) > 1]
             if uneven:
                 self.notes.append(f"{short(key)} is left out: its {uneven[0]} differs")
@@ -329,63 +273,3 @@ class Comparison:
 
 def _names_a_part(key: str) -> bool:
     return key.endswith(".name") or "." not in key
-
-
-def shorter(key: str) -> str:
-    """A setting's key for a person's eyes: `generator` for `generator.name`."""
-    return key.removeprefix("trainer.").removesuffix(".name")
-
-
-def short(key: Key | None) -> str:
-    word, split = key or ("", "")
-    return f"{word}/{split}" if split == "test" else word
-
-
-def _described(run: Run, reading: Reading) -> dict[str, Any]:
-    """A reading's provenance as values that can be compared and counted."""
-    about = reading.provenance
-    values = {name: about.get(name) for name in PROVENANCE}
-    if values["weights"] is not None:  # averaged or not: how slow the average is may be what is compared
-        values["weights"] = str(values["weights"]).split()[0]
-    if values["reference"] is None:  # a data set's own measure says nothing of what it compares with
-        data = {key: value for key, value in run.settings.items() if key.startswith("dataset.")}
-        values["dataset"] = " ".join(f"{key}={value}" for key, value in data.items())
-    versions = about.get("versions")
-    told = " ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, Mapping) else ""
-    return {name: value if isinstance(value, (int, float, bool)) else str(value) for name, value in values.items()} | {
-        "versions": told
-    }
-
-
-def _told(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _remedy(name: str) -> str:
-    if name == "selection":
-        return "compare scores of one kind, with --at images or --at seconds for those seen while training"
-    return (
-        "compare fewer of them with --where key=value, or score them alike with gan-lab evaluate RUN --json FILE and "
-        "give the files, too"
-    )
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def where(runs: Iterable[Run], wishes: Sequence[str]) -> list[Run]:
-    """Runs that have all these settings, given as key=value. Raises ValueError where none has the key or the value."""
-    kept = list(runs)
-    for wish in wishes:
-        key, equals, value = wish.partition("=")
-        if not equals:
-            raise ValueError(f"--where {wish}: give key=value, such as --where dataset.name=fashion_mnist")
-        named = [k for k in (key, f"{key}.name") if any(k in run.config for run in kept)]
-        if not named:
-            raise ValueError(f"--where {wish}: no run has a setting {key}")
-        known = dict.fromkeys(str(run.config.get(named[0])) for run in kept)
-        kept = [run for run in kept if str(run.config.get(named[0])) in value.split(",")]
-        if not kept:
-            raise ValueError(f"--where {wish}: no run has that; they have {', '.join(known)}")
-    return kept

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from gan_lab.compare.comparison import Comparison, Key, Setting, key_of, short, shorter
+from gan_lab.compare.comparison import Comparison
 from gan_lab.compare.runs import Run, number
+from gan_lab.compare.settings import Key, Setting, key_of, short, shorter
+from gan_lab.compare.sheets import samples
 from gan_lab.compare.statistics import interquartile_weights
 from gan_lab.compare.table import headline, health, verdict
 from gan_lab.config.identity import short_keys
@@ -24,10 +23,6 @@ from gan_lab.tracking.run_directory import SELECTION
 WEB = Path(__file__).parent / "web"
 POINTS = 48  # of a curve: more would not be seen
 NUMBERS = 90_000  # in all curves together: what keeps the page of a large sweep small
-PICTURE_BYTES = 420_000  # of all samples together; text holds them in a third more
-PICTURE_WIDTH = 320  # pixels
-STEPS = 8  # numbers of images that samples are shown at
-SHOWN = 24  # settings whose samples are shown
 
 # Curves in the order in which a person asks for them; what else was recorded follows.
 FIRST = ("selection/", "generator/adversarial", "discriminator/adversarial", "discriminator/real_accuracy",
@@ -230,62 +225,3 @@ def _mean(values: np.ndarray) -> float | None:
 
 def _extreme(choose: Any, column: np.ndarray) -> float | None:
     return float(choose(column)) if not np.isnan(column).all() else None
-
-
-# -- samples -----------------------------------------------------------------------------------------------------------
-
-
-def samples(comparison: Comparison) -> dict[str, Any]:
-    """Grids of samples at equal images, a run of each setting: that whose score lies nearest to the setting's mean.
-
-    `at`: numbers of images; `rows`: for each setting its run and a picture for each of these, or None.
-    """
-    chosen = [_typical(setting) for setting in comparison.settings[:SHOWN]]
-    there = [_pictures(run) if run else {} for run in chosen]
-    counts = sorted(set().union(*there)) if there else []
-    counts = [counts[int(i)] for i in np.unique(np.linspace(0, len(counts) - 1, STEPS).round())] if counts else []
-    found: dict[int, list[str | None]] = {}
-    left = PICTURE_BYTES
-    for images in reversed(counts):  # the last ones matter most
-        row = [_thumbnail(pictures[images]) if images in pictures else None for pictures in there]
-        left -= sum(len(picture) for picture in row if picture)
-        if found and left < 0:
-            break
-        found[images] = [_as_url(picture) for picture in row]
-    at = sorted(found)
-    rows = [
-        {"setting": place, "path": str(run.path), "pictures": [found[images][place] for images in at]}
-        for place, run in enumerate(chosen)
-        if run is not None and any(found[images][place] for images in at)
-    ]
-    return {"at": at, "rows": rows, "more": len(comparison.settings) - len(chosen)}
-
-
-def _typical(setting: Setting) -> Run | None:
-    mean = setting.mean
-    scored = {run: reading.value for run, reading in setting.readings.items() if reading.value is not None}
-    if mean is not None and scored:
-        return min(scored, key=lambda run: abs(scored[run] - mean))
-    return next(iter(setting.runs), None)
-
-
-def _pictures(run: Run) -> dict[int, Path]:
-    """Its grids by the images they were drawn at."""
-    return {int(file.stem): file for file in (run.path / "samples").glob("*.png") if file.stem.isdigit()}
-
-
-def _thumbnail(file: Path) -> bytes | None:
-    """A picture small enough for a page, or None where it cannot be read."""
-    try:
-        with Image.open(file) as picture:
-            small = picture.convert("RGB")
-    except OSError:
-        return None
-    small.thumbnail((PICTURE_WIDTH, 4 * PICTURE_WIDTH))
-    packed = io.BytesIO()
-    small.save(packed, "WEBP", quality=60)
-    return packed.getvalue()
-
-
-def _as_url(picture: bytes | None) -> str | None:
-    return None if picture is None else "data:image/webp;base64," + base64.b64encode(picture).decode()

@@ -10,8 +10,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from gan_lab.compare.comparison import ENOUGH, Comparison, Key, Setting, short, shorter
+from gan_lab.compare.comparison import Comparison
 from gan_lab.compare.runs import Run
+from gan_lab.compare.settings import ENOUGH, Key, Setting, short, shorter
 from gan_lab.display.terminal import shown, wide_terminal
 
 REASONS = 10  # how many failed runs and warnings are told one by one

@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 
 from gan_lab.config.identity import unhashed
 from gan_lab.config.presets import check_data, check_search, groups, options
-from gan_lab.registry import GROUPS, nearest, unknown
+from gan_lab.registry import GROUPS, nearest, player_groups, unknown
 
 ALWAYS_SECRET = {"secret", "password", "passwd", "credential", "credentials"}
 SECRET_AT_THE_END = {"key", "apikey", "token"}  # `api_key`; but `key_dim` and `token_size` are fine
@@ -76,6 +76,9 @@ def parse(argv: Sequence[str]) -> Arguments:
             arguments.overrides.append(_long_form(word))
     for override in arguments.overrides:
         _check(override, arguments.folders)
+    # Groups of plug-ins' players stand in no defaults list: Hydra wants them added.
+    added = tuple(f"{group}=" for group in player_groups())
+    arguments.overrides = [f"+{word}" if word.startswith(added) else word for word in arguments.overrides]
     return arguments
 
 

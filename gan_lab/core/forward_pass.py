@@ -60,8 +60,10 @@ class ForwardPass:
 
     def data(self, name: str) -> Tensor:
         """A column of the batch, on the game's device."""
-        indices = self.game.order.rows(self.game.images + self.turn * self.game.batch_size, self.game.batch_size)
-        return self.game.data.fetch(name, indices[self.rows], self.game.runtime.device)
+        game = self.game
+        order = game.orders[game.data.domain_of(name)]
+        indices = order.rows(game.images + self.turn * game.batch_size, game.batch_size)
+        return game.data.fetch(name, indices[self.rows], game.runtime.device)
 
     def net(self, name: str) -> Callable[..., Any]:
         """A network: eager in a phase with probes (double backward and torch.compile do not mix), else compiled."""

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 
 class Order:
-    """The order in which examples are shown: epoch after epoch, each a permutation keyed by (seed, epoch)."""
+    """The order in which examples are shown: epoch after epoch, each a permutation keyed by (seed, domain, epoch)."""
 
-    def __init__(self, length: int, seed: int) -> None:
+    def __init__(self, length: int, seed: int, domain: str = "") -> None:
         self.length, self.seed = length, seed
+        self.stream = f"order/{domain}" if domain else "order"
         self._span: tuple[int, int] | None = None
         self._indices = torch.empty(0, dtype=torch.long)
 
@@ -35,7 +36,7 @@ class Order:
         return self._indices[start : start + count]
 
     def _epoch(self, epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(key(self.seed, "order", epoch))
+        generator = torch.Generator().manual_seed(key(self.seed, self.stream, epoch))
         return torch.randperm(self.length, generator=generator)
 
 
@@ -71,10 +72,10 @@ class Game:
                 f"trainer.batch_size={batch_size} is not divisible by trainer.micro_batches={micro_batches}"
                 + (f" x {self.runtime.world} processes" if self.runtime.world > 1 else "")
             )
-        if not len(data):
-            raise ValueError("the data set holds no examples")
+        if empty := [domain for domain, length in data.lengths.items() if not length]:
+            raise ValueError(f"the data set holds no examples{f' of domain {empty[0]}' if empty[0] else ''}")
         warn_about_batch_statistics(self.nets, micro_batches)
-        self.order = Order(len(data), seed)
+        self.orders = {domain: Order(length, seed, domain) for domain, length in data.lengths.items()}
         self.compiled = self.runtime.compiled(self.nets)
         # A parameter that comes frozen stays as it is.
         self.parameters: dict[str, list[nn.Parameter]] = {

@@ -104,7 +104,7 @@ class DiscriminatorOutput(NamedTuple):
 class Task(Protocol):
     """All that a new kind of problem writes. Attributes that have a `state_dict` are in every checkpoint.
 
-    It may also name `averaged`, the nets of which an exponential moving average is kept (those that `sample` uses).
+    What else a kind of game says, to those who sample, score and show, is in `gan_lab.tasks.contract`.
     """
 
     nets: nn.ModuleDict
@@ -113,15 +113,19 @@ class Task(Protocol):
 
     def phases(self, loss: AdversarialLoss, regularizers: Mapping[str, Any]) -> list[Phase]: ...
 
-    def sample(self, nets: nn.ModuleDict, num: int, seed: int) -> Tensor: ...
-
-    def stream(self, nets: nn.ModuleDict, num: int, seed: int) -> Iterator[tuple[Tensor, Tensor | None]]: ...
-
 
 class Data(Protocol):
-    """Examples by index, as the game wants them: on its device, scaled to what the networks see."""
+    """Examples by index, as the game wants them: on its device, scaled to what the networks see.
 
-    def __len__(self) -> int: ...
+    Columns of another domain, such as pictures of another style, have a length and an order of their own.
+    """
+
+    @property
+    def lengths(self) -> Mapping[str, int]: ...  # examples of each domain, the main one, "", first
+
+    def domain_of(self, name: str) -> str: ...  # of a column
+
+    def __len__(self) -> int: ...  # of the main domain
 
     def __contains__(self, name: object) -> bool: ...
 

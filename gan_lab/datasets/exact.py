@@ -32,10 +32,8 @@ def read_array(file: Path) -> np.ndarray:
     word, so a PNG of those is read twice, and a TIFF by tifffile. Raises Unreadable, and PackageMissing.
     """
     try:
-        if file.suffix.lower() == ".npy":
-            pixels = np.load(file, mmap_mode="r", allow_pickle=False)  # mapped: the size is looked at first
-        else:
-            pixels = _by_pillow(file)
+        is_array = file.suffix.lower() == ".npy"  # mapped: the size is looked at first
+        pixels = np.load(file, mmap_mode="r", allow_pickle=False) if is_array else _by_pillow(file)
     except (Unreadable, PackageMissing):
         raise
     except FileNotFoundError as error:

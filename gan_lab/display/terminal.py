@@ -24,6 +24,7 @@ class Speaker:
     name: str
     others: int = 0  # how many speak at the same time
 
+
 _speaker: Speaker | None = None  # None: this process has the terminal for itself
 
 

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from gan_lab.layers import (
-    ImageSize,
-    Initialization,
-    Normalization,
-    enlarged,
-    enlargement,
-    norm2d,
-    prepare,
-    shown,
-    start_as_correction,
-)
+from gan_lab.generators.sources import enlarged, enlargement, shown, start_as_correction
+from gan_lab.layers import ImageSize, Initialization, Normalization, norm2d, prepare
 from gan_lab.registry import Positive, generators
 
 FACTORS = (1, 2, 4, 8)

@@ -7,18 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from gan_lab.convolutions import Doubling, Halving
-from gan_lab.layers import (
-    ImageSize,
-    Initialization,
-    Normalization,
-    enlarged,
-    enlargement,
-    norm2d,
-    prepare,
-    shown,
-    sides,
-    start_as_correction,
-)
+from gan_lab.generators.sources import enlarged, enlargement, shown, start_as_correction
+from gan_lab.layers import ImageSize, Initialization, Normalization, norm2d, prepare, sides
 from gan_lab.registry import Positive, Share, generators
 
 WIDEST = 8  # times `width`: no layer has more channels

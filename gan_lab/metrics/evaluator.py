@@ -44,7 +44,8 @@ class Evaluator:
 
     `names` chooses them; None takes those that the task names, else all that can be had; `notes` says which could not.
     `why_none` says why there is no extractor. `task` is whose examples they are, or None for pictures from elsewhere
-    (see `tasks.contract.Task`: `columns`, `measures`, `reference` and `bar` are read). Raises ValueError for a name that is unknown, or that cannot be measured here, with the reason.
+    (see `tasks.contract.Task`: `columns`, `measures`, `reference` and `bar` are read).
+    Raises ValueError for a name that is unknown, or that cannot be measured here, with the reason.
     """
 
     def __init__(

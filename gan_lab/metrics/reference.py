@@ -88,7 +88,7 @@ def reference(
     tell: Tell,
     column: str = "sample",
 ) -> Reference:
-    """One column of the data as the extractor sees them. Distances are computed on the device where it knows double precision."""
+    """One column of the data as the extractor sees it. Distances are computed on the device if it knows float64."""
     known = _known(train, extractor, "train", tell, column)
     held_out = None if test is None else _known(test, extractor, "test", tell, column)
     return Reference(known, held_out, device if device.type == "cuda" else torch.device("cpu"))

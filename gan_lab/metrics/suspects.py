@@ -15,7 +15,7 @@ SUSPECTS = 8  # samples shown beside the training pictures that they may have co
 def suspects(seen: MetricInputs) -> np.ndarray:
     """The samples that lie nearest to training pictures, on the left, and right of each those pictures, nearest first.
 
-    By features, unlike `gan-lab sample --grid neighbours`, and of all samples that were scored the most suspicious: a picture [H, W, C].
+    By features, unlike `gan-lab sample --grid neighbours`, and of all samples that were scored: a picture [H, W, C].
     """
     train = seen.reference.train
     chosen = seen.nearest.values.argsort()[:SUSPECTS]

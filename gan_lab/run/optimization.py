@@ -13,7 +13,6 @@ from gan_lab.core.hooks import Beta2, Hook, LearningRate, Strength
 from gan_lab.core.types import Phase, Task
 from gan_lab.schedules import Constant
 
-
 ALWAYS = ("generator", "discriminator")  # groups that every config has
 
 

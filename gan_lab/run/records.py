@@ -56,6 +56,8 @@ class Records:
             return
         save_sheet(sheet, path)
         self.sheet = path
+        if sheet.caption and self.directory.summary.get("caption") != sheet.caption:
+            self.summary(caption=sheet.caption)
         for tracker in self.trackers:
             tracker.picture(path, images)
 

@@ -32,8 +32,6 @@ def final_seeds(count: int, deterministic: bool = False) -> list[int]:
 
 def examples_of(task: Any, data: Store) -> dict[str, Any]:
     """What scores of examples that are made from data depend on besides the networks, for their provenance."""
-    if not task.needs_data:
-        return {}
     return {"made_from": data.digest[:16], "conditions": task.conditions}
 
 
@@ -70,7 +68,8 @@ class Scoring:
             return None
         name, lower = self.selecting
         records = [r for r in self.directory.read_metrics() if r.get(SELECTION + name) is not None]
-        stage = self.assembly.game.task.selects_from  # type: ignore[attr-defined]
+        task: Any = self.assembly.game.task
+        stage = task.selects_from
         records = [r for r in records if r["images"] >= stage] or records
         records = [record for record in records if record["images"] in available]
         if not records:
@@ -89,14 +88,15 @@ class Scoring:
         return scores, None if seen is None else suspects(seen)
 
     def _measure(self, num: int, seeds: Sequence[int], *, selection: bool) -> Scores:
-        assembly, task = self.assembly, self.assembly.game.task
+        assembly = self.assembly
+        task: Any = assembly.game.task
         data = assembly.example_data
         with inference(assembly.sampled_nets, assembly.evaluation.batch_norm) as nets:
             return self.evaluator(
-                lambda num, seed: task.examples(nets, num, seed, data),  # type: ignore[attr-defined]
+                lambda num, seed: task.examples(nets, num, seed, data),
                 num,
                 seeds,
-                **examples_of(task, data),
+                **(examples_of(task, data) if task.needs_data else {}),
                 images=assembly.game.images,
                 selection=selection,
                 weights=assembly.weights,

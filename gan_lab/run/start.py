@@ -87,13 +87,11 @@ def _could_not_start(
     directory: RunDirectory, config: DictConfig, refused: Tell | None, ended: Callable[[int], object]
 ) -> Iterator[None]:
     """What is raised before the run begins becomes a line, a summary for a sweep's table, and an exit code."""
+    message, code = "", 0
     try:
         yield
-        return
-    except Interrupted as stop:  # while it was built: there is nothing to save
-        return ended(128 + stop.number)
-    except KeyboardInterrupt:
-        return ended(130)
+    except KeyboardInterrupt as stop:  # while it was built: there is nothing to save
+        ended(128 + (stop.number if isinstance(stop, Interrupted) else 2))
     except ValueError as error:
         message, code = str(error), 2
     except OSError as error:
@@ -102,6 +100,8 @@ def _could_not_start(
         if not out_of_memory(error):
             traceback.print_exc()
         message, code = f"{type(error).__name__}: {error}", 1
+    if not code:
+        return
     print(f"gan-lab: {message}", file=sys.stderr)
     if refused:
         refused(message)

@@ -15,11 +15,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from gan_lab.config.hydra_store import register_resolvers
+from gan_lab.display.terminal import Speaker, speaking, terminal
 from gan_lab.run.signals import INTERRUPTED, REQUEUE_SECONDS, requeue_after
 from gan_lab.sweep import plan
 from gan_lab.sweep.interrupts import stoppable, told_to_stop
 from gan_lab.sweep.study import StudyLocation
-from gan_lab.display.terminal import Speaker, speaking, terminal
 from gan_lab.tracking.run_directory import RunDirectory
 
 REFUSED = Path(".hydra", "refused.txt")  # in a job's folder: why it could not start, though an older run lies there

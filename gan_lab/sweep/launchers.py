@@ -26,8 +26,8 @@ from omegaconf import DictConfig, open_dict
 
 from gan_lab.config.hydra_store import register_resolvers, without_hydra
 from gan_lab.config.identity import job_name
-from gan_lab.registry import unknown
 from gan_lab.display.terminal import terminal
+from gan_lab.registry import unknown
 from gan_lab.tracking.run_directory import RunDirectory
 
 POLL = 0.5  # seconds between two looks at jobs

@@ -19,9 +19,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from gan_lab.config.identity import job_name
+from gan_lab.display.terminal import terminal
 from gan_lab.sweep.space import import_optuna
 from gan_lab.sweep.study import ABANDONED, JOB, Search
-from gan_lab.display.terminal import terminal
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 
 

@@ -42,7 +42,7 @@ def jobs(words: Iterable[Override]) -> list[list[str]]:
 
 def values(overrides: Iterable[str]) -> dict[str, str]:
     """Overrides by their keys, less those that do not change what is trained."""
-    pairs = (override.split("=", 1) for override in overrides if "=" in override)
+    pairs = (override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
     return {key: value for key, value in pairs if not unhashed(key)}
 
 

@@ -168,8 +168,8 @@ class Search:
         known = study.user_attrs.get(SPACE)
         if (known is not None and known != about) or [d.name.lower() for d in study.directions] != directions:
             raise ValueError(
-                f"the study {self.location.name} in {self.location.storage} searches something else; give another sweep_name "
-                "or hydra.sweeper.study_name"
+                f"the study {self.location.name} in {self.location.storage} searches something else; give "
+                "another sweep_name or hydra.sweeper.study_name"
             )
         if known is None:
             for point in self.grid if self.conf.sampler == "grid" else ():
@@ -189,8 +189,8 @@ class Search:
 
 def objectives(config: DictConfig, words: Sequence[str]) -> list[tuple[str, bool]]:
     """The scores that are searched by, and whether less is better. Raises ValueError where there would be none."""
-    from gan_lab.core.runtime import choose_device
     from gan_lab.config.sections import sections
+    from gan_lab.core.runtime import choose_device
     from gan_lab.run.assembly import build_evaluator, data_set
 
     _, evaluation, _ = sections(config)

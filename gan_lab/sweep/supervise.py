@@ -16,11 +16,11 @@ from pathlib import Path
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
+from gan_lab.display.terminal import terminal
 from gan_lab.run.signals import INTERRUPTED
 from gan_lab.sweep import findings, launchers, optuna_sweeper, plan, study, sweeper, table
 from gan_lab.sweep.interrupts import Interrupts
 from gan_lab.sweep.job import SweepJob
-from gan_lab.display.terminal import terminal
 
 Start = Callable[[Callable[[DictConfig], object]], int]  # hand the job to Hydra; returns its exit code
 
@@ -50,7 +50,9 @@ def supervise(
         with _hydra_raises(), _own_plugins(), _planned(jobs, search, workers), interrupts:
             total = search.total if search else len(planned or ())
             location = search.location if search else None
-            job = SweepJob(labels, total, workers.count, workers.threads, location, interrupts.stop, remote=workers.remote)
+            job = SweepJob(
+                labels, total, workers.count, workers.threads, location, interrupts.stop, remote=workers.remote
+            )
             code = _run_all(start, job, planned or ())
     except KeyboardInterrupt:
         code = 130

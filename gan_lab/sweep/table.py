@@ -17,10 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from gan_lab.config.identity import job_name
+from gan_lab.display.terminal import shown, wide_terminal
 from gan_lab.metrics.base import is_headline, short_names
 from gan_lab.sweep import plan
 from gan_lab.sweep.job import REFUSED
-from gan_lab.display.terminal import shown, wide_terminal
 from gan_lab.tracking.run_directory import RunDirectory
 
 SEED = "trainer.seed"
@@ -58,8 +58,8 @@ class Job:
         scores = {name: entry.get("value") for name, entry in summary.get("metrics", {}).items() if is_headline(name)}
         if not scores and status == "finished":
             last = (directory.read_metrics()[-1:] or [{}])[0]
-            losses = {"D loss": "discriminator/adversarial", "G loss": "generator/adversarial"}
-            scores = {name: last.get(key) for name, key in losses.items()}
+            players = sorted(key for key in last if key.endswith("/adversarial"))
+            scores = {f"{key[0].upper()} loss": last[key] for key in players}
         return Outcome(self, status, error, summary.get("seconds"), scores, summary.get("wandb") or "")
 
 

@@ -109,7 +109,7 @@ class Task:
         return None
 
 
-# -- for tasks that make examples from data ------------------------------------------------------------------------------
+# -- for tasks that make examples from data ----------------------------------------------------------------------------
 
 
 def joined(examples: Iterator[Example]) -> Example:

@@ -56,7 +56,9 @@ class GenerationPass(JudgedPass):
 
     @cached_property
     def fake(self) -> Tensor:
-        made = self.keep("fake", "generator", lambda: self.net("generator")(self.latent, self._seen_label("fake_label")))
+        made = self.keep(
+            "fake", "generator", lambda: self.net("generator")(self.latent, self._seen_label("fake_label"))
+        )
         return self.probe("fake", made)
 
 
@@ -118,7 +120,7 @@ class Generation(Task):
         self.nets = nn.ModuleDict({"generator": generator, "discriminator": discriminator})
         if not isinstance(getattr(generator, "latent_dim", None), int):
             raise ValueError(f"{type(generator).__name__} needs an attribute latent_dim: how many numbers it takes")
-        self.latent_dim: int = generator.latent_dim  # type: ignore[assignment]
+        self.latent_dim: int = generator.latent_dim
         self.sample_shape, self.num_classes = tuple(sample_shape), num_classes
         self.shown = 1000 if len(self.sample_shape) == 1 else None  # a cloud of points wants more than a grid
         self.n_critic, self.discriminator_weight = n_critic, discriminator_weight

@@ -21,8 +21,14 @@ class JudgedPass(ForwardPass):
     """
 
     task: Any
-    real_label: Tensor | None = None
-    fake_label: Tensor | None = None
+
+    @cached_property
+    def real_label(self) -> Tensor | None:
+        return None
+
+    @cached_property
+    def fake_label(self) -> Tensor | None:
+        return None
 
     @cached_property
     def real(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Layouts of `gan-lab sample --grid` for generators of pictures: what a run has learnt, laid out to be judged by eye."""
+"""Layouts of `gan-lab sample --grid` for generators of pictures: what a run has learnt, to be judged by eye."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from gan_lab.core.runtime import inference
 from gan_lab.datasets.store import unscale
 from gan_lab.display import pictures
 from gan_lab.display.pictures import Sheet
- 
 
 STEPS = 8  # pictures from one end of an interpolation to the other
 NEIGHBOURS = 7

@@ -1,4 +1,4 @@
-"""Signs of ill health of samples, and of what the discriminator makes of them: collapse, overfitting, odd statistics."""
+"""Signs of ill health of samples, and of what the discriminator makes of them: collapse, overfitting, statistics."""
 
 from __future__ import annotations
 

@@ -11,13 +11,23 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from gan_lab.core.runtime import judges_rows
-from gan_lab.core.types import AdversarialLoss, AdversarialTerm, Data, Phase, per_sample, regularized
+from gan_lab.core.types import AdversarialLoss, AdversarialTerm, Data, Phase, Term, per_sample, regularized
 from gan_lab.datasets.store import unscale
 from gan_lab.degradations import Degradation
 from gan_lab.display.pictures import Sheet, beside
-from gan_lab.layers import enlarged, enlargement, shown
+from gan_lab.generators.sources import enlarged, enlargement, shown
 from gan_lab.registry import NonNegative, Weight, tasks
-from gan_lab.tasks.contract import CHUNK, Example, Parts, RowDraws, Task, chosen_rows, device_of, picture_values, tried_out
+from gan_lab.tasks.contract import (
+    CHUNK,
+    Example,
+    Parts,
+    RowDraws,
+    Task,
+    chosen_rows,
+    device_of,
+    picture_values,
+    tried_out,
+)
 from gan_lab.tasks.judged import JudgedPass, check_needs, offered
 
 
@@ -46,7 +56,9 @@ class TranslationPass(JudgedPass):
 
     @cached_property
     def fake(self) -> Tensor:
-        made = self.keep("fake", "generator", lambda: self.task.finished(self.net("generator")(self.source), self.source))
+        made = self.keep(
+            "fake", "generator", lambda: self.task.finished(self.net("generator")(self.source), self.source)
+        )
         return self.probe("fake", made)
 
     @cached_property
@@ -107,7 +119,11 @@ class Translation(Task):
         sizes = picture_values(target_shape)
         self.factor = enlargement(self.input_shape, sizes["image_size"])
         self.condition_discriminator = condition_discriminator
-        self.pixel_weight, self.squared, self.discriminator_weight = pixel_weight, pixel_loss == "l2", discriminator_weight
+        self.pixel_weight, self.squared, self.discriminator_weight = (
+            pixel_weight,
+            pixel_loss == "l2",
+            discriminator_weight,
+        )
         self.selects_from = self.pixel_images = pixel_images
         self.augment = parts.augment()
         channels = target_shape[0] + (self.input_shape[0] if condition_discriminator else 0)
@@ -137,7 +153,7 @@ class Translation(Task):
             raise ValueError("task=translation wants pictures; choose another data set")
         if self.degradation is None:
             raise ValueError(
-                "task=translation wants pairs: choose degradation=super_resolution, denoising or inpainting, which makes "
+                "task=translation wants pairs: choose degradation=super_resolution, denoising or inpainting, to make "
                 "sources of this data set's pictures, or dataset=pairs with folders of your own"
             )
         self.conditions = self.degradation.label
@@ -162,8 +178,11 @@ class Translation(Task):
         self.boundary = getattr(loss, "boundary", None)
         check_needs(regularizers, self.offers, self.nets["discriminator"])
         start = self.pixel_images
-        judge = {"adversarial": AdversarialTerm(loss.discriminator, self.discriminator_weight)}
-        translate = {"adversarial": AdversarialTerm(loss.generator), "pixel": Distance(self.pixel_weight, self.squared)}
+        judge: dict[str, Term] = {"adversarial": AdversarialTerm(loss.discriminator, self.discriminator_weight)}
+        translate: dict[str, Term] = {
+            "adversarial": AdversarialTerm(loss.generator),
+            "pixel": Distance(self.pixel_weight, self.squared),
+        }
         game = [
             Phase("discriminator", "discriminator", judge, start=start),
             Phase("generator", "generator", translate, start=start),

@@ -49,9 +49,7 @@ class Console:
                 self.say(f"  {record['images']:,} images: {_words(scores)}")
             return
         losses = "  ".join(
-            f"{name.split('/')[0][0].upper()} {number(value)}"
-            for name, value in record.items()
-            if name in self.losses
+            f"{name.split('/')[0][0].upper()} {number(value)}" for name, value in record.items() if name in self.losses
         )
         images, speed = record["images"], record[SPEED]
         if self._progress:
@@ -107,7 +105,8 @@ def last_words(summary: Mapping[str, Any], path: Path, picture: Path | None, *, 
         since = "" if warning["images"] == warning["last"] else f"{warning['images']:,} to "
         lines.append(f"health    {warning['title']}, {since}{warning['last']:,} images")
     if picture:
-        lines.append(f"pictures  {picture}")
+        caption = f"  ({summary['caption']})" if summary.get("caption") else ""
+        lines.append(f"pictures  {picture}{caption}")
     if link := summary.get("wandb"):
         lines.append(f"W&B       {link}" if link.startswith("http") else f"W&B       wandb sync {link}")
     if summary["status"] == "interrupted":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import html
 import http.client
 import importlib
 import netrc
@@ -206,7 +207,7 @@ class WandbTracker:
         def send() -> None:
             import wandb
 
-            self.run.log({name: wandb.Image(str(path), caption=f"{images:,} images"), "images": images})
+            self.run.log({name: _media(wandb, path, images), "images": images})
 
         if self.run:
             self._guard(send)
@@ -280,7 +281,10 @@ class WandbTracker:
         import wandb
 
         directory = RunDirectory(self.folder)
-        pictures = sorted((p for p in directory.samples.glob("*.png") if p.stem.isdigit()), key=lambda p: int(p.stem))
+        pictures = sorted(
+            (p for p in directory.samples.glob("*.*") if p.stem.isdigit() and p.suffix in (".png", ".txt")),
+            key=lambda p: int(p.stem),
+        )
         if not pictures:
             return
         stride = -(-len(pictures) // TABLE_ROWS)
@@ -291,7 +295,7 @@ class WandbTracker:
         for picture in shown:
             images = int(picture.stem)
             scored = max((at for at in scores if at <= images), default=None)  # the two need not have one rhythm
-            row = [images, wandb.Image(str(picture))]
+            row = [images, _media(wandb, picture, images)]
             table.add_data(*row, *([scores.get(scored), scored] if self.score else []))
         self.run.log({"samples_by_images": table, "images": int(shown[-1].stem)})
 
@@ -311,6 +315,13 @@ class WandbTracker:
         except Exception as error:  # a service's trouble is not the run's
             self.run = None
             warnings.warn(f"W&B stopped ({type(error).__name__}: {error}); metrics.jsonl has everything", stacklevel=2)
+
+
+def _media(wandb: Any, path: Path, images: int) -> Any:
+    """A picture, or lines of text, as W&B shows it."""
+    if path.suffix == ".txt":
+        return wandb.Html(f"<pre>{html.escape(path.read_text(errors='replace'))}</pre>", inject=False)
+    return wandb.Image(str(path), caption=f"{images:,} images")
 
 
 def columns(config: Mapping[str, Any]) -> dict[str, Any]:

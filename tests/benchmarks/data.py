@@ -25,7 +25,7 @@ def share(rounds: int) -> Result:
 
     def fetch() -> None:
         for i in range(FETCHES):
-            game.data.fetch("sample", game.order.rows(game.images + i * size, size), game.runtime.device)
+            game.data.fetch("sample", game.orders[""].rows(game.images + i * size, size), game.runtime.device)
 
     def play() -> None:
         train(game, game.images + STEPS * size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 
 import torch_fidelity
 from omegaconf import OmegaConf
@@ -11,7 +12,7 @@ from gan_lab import registry
 from gan_lab.core.loop import train
 from gan_lab.core.runtime import inference
 from gan_lab.datasets.store import scale
-from gan_lab.metrics.evaluator import Evaluator, Samples
+from gan_lab.metrics.evaluator import Evaluator, Example
 from tests.benchmarks.measure import Goal, Result, build, seconds
 from tests.fidelity import Pictures, register
 
@@ -36,9 +37,9 @@ def fidelity(rounds: int) -> Result:
     known = dataset.load("train").columns["sample"][:SAMPLES]  # type: ignore[attr-defined]
     result = Result("scoring", "s", "torch-fidelity's seconds / ours", Goal("at least", 1))
 
-    def draw(num: int, seed: int) -> Samples:
+    def draw(num: int, seed: int) -> Iterator[Example]:
         for part in pictures[:num].split(64):
-            yield scale(part), None
+            yield {"sample": scale(part)}
 
     with tempfile.TemporaryDirectory() as cache:
         words = {

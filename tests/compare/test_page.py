@@ -13,8 +13,9 @@ import pytest
 
 from gan_lab.cli import main
 from gan_lab.compare.comparison import Comparison
-from gan_lab.compare.page import NUMBERS, PICTURE_BYTES, payload, render
+from gan_lab.compare.page import NUMBERS, payload, render
 from gan_lab.compare.runs import find
+from gan_lab.compare.sheets import PICTURE_BYTES
 from tests.compare.planted import plant, sweep
 
 WARNING = {

@@ -164,9 +164,7 @@ def test_validation_divides_no_photograph(count: int, folder: Path) -> None:
 
 
 @needs_packages
-def test_the_test_split_is_the_same_whatever_else_is_installed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_test_split_is_the_same_whatever_else_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digests = set()
     for names in ((), DEBIAN[:2], DEBIAN[1:3]):
         place = write(tmp_path / str(names[:1]), {name.removesuffix(".jpg"): PICTURES["a"] for name in names}, ".jpg")

@@ -232,5 +232,5 @@ def test_rows_are_held_out_of_every_column_alike_and_of_each_domain_on_its_own(c
             assert places[split, names[0]] == sorted(places[split, names[0]])
             assert all(places[split, name] == places[split, names[0]] for name in names)
         assert sorted(places["train", names[0]] + places["test", names[0]]) == list(range(count))
-    with pytest.raises(ValueError, match="evaluation.validation=3 of 3 pictures of domain b leaves none"):
+    with pytest.raises(ValueError, match=r"evaluation\.validation=3 of 3 pictures of domain b leaves none"):
         Validation(Held(), 3).load()

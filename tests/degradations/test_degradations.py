@@ -80,5 +80,5 @@ def test_a_users_own_picture_is_the_source(name: str) -> None:
 def test_unknown_settings_are_refused_by_their_names() -> None:
     with pytest.raises(ValueError, match=r"degradation has no key sigm\. Did you mean sigma"):
         build("denoising", {"sigm": 1})
-    with pytest.raises(ValueError, match="degradation.hole"):
+    with pytest.raises(ValueError, match=r"degradation\.hole"):
         build("inpainting", {"hole": "round"})

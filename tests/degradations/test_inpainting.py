@@ -139,7 +139,7 @@ def test_transparent_pixels_of_a_users_file_are_the_hole() -> None:
 def test_a_users_file_with_nothing_to_fill_in_or_nothing_known_is_refused() -> None:
     picture, opaque = pictures(1, 3, 8, 8), torch.ones(1, 1, 8, 8)
     for alpha in (None, opaque):
-        with pytest.raises(ValueError, match="has no transparent pixels: .* make what is to be filled in transparent"):
+        with pytest.raises(ValueError, match=r"has no transparent pixels: .* make what is to be filled in transparent"):
             Inpainting().source_of(picture, alpha)
     with pytest.raises(ValueError, match="is all transparent"):
         Inpainting().source_of(picture, 0 * opaque)

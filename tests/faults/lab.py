@@ -25,9 +25,9 @@ import torch
 import torch._inductor
 
 import tests.toy_data  # noqa: F401
-from gan_lab import registry  # noqa: F401
-from gan_lab.commands import train  # noqa: F401
+from gan_lab import registry
 from gan_lab.cli import main
+from gan_lab.commands import train  # noqa: F401
 from gan_lab.core import checkpoint, loop
 from gan_lab.run.start import run  # noqa: F401
 from tests.core.toys import equal

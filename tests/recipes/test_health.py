@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from gan_lab.cli import main
-from gan_lab.run.health import RULES
 from gan_lab.run.assembly import data_set
+from gan_lab.run.health import RULES
 from tests.helpers import compose
 
 HEALTHY = {

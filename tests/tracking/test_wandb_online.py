@@ -18,8 +18,8 @@ import pytest
 import wandb
 import yaml
 
-from gan_lab.commands import dashboard
 from gan_lab.cli import main
+from gan_lab.commands import dashboard
 from gan_lab.config.presets import EXPERIMENTS
 from gan_lab.losses import NonSaturating
 from gan_lab.registry import losses

@@ -247,11 +247,15 @@
     const shown = rows.filter((row) => chosen[row.setting] && matches(row.setting));
     by("cards").replaceChildren(...shown.map((row) => {
       const setting = data.settings[row.setting];
-      const picture = row.pictures[k]
-        ? make("img", { src: row.pictures[k], alt: `Samples of ${setting.name} after ${at[k]} images` })
-        : make("div", { className: "none", textContent: "no picture here" });
+      const sheet = row.pictures[k];
+      const picture = !sheet
+        ? make("div", { className: "none", textContent: "no picture here" })
+        : sheet.text !== undefined
+          ? make("pre", { textContent: sheet.text })
+          : make("img", { src: sheet, alt: `Samples of ${setting.name} after ${at[k]} images` });
       const caption = make("figcaption", {}, make("strong", { textContent: `${row.setting + 1}. ${setting.name}` }));
       if (data.metric) caption.append(` ${data.metric} ${figure(setting.mean)}`);
+      if (row.caption) caption.append(make("span", { className: "hint", textContent: ` (${row.caption})` }));
       return make("figure", {}, picture, caption);
     }));
   }

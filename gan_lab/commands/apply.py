@@ -1,0 +1,251 @@
+"""`gan-lab apply`: a trained translator on a user's own files."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from gan_lab.core.runtime import inference
+from gan_lab.datasets.columns import from_plain
+from gan_lab.datasets.decoding import files_of
+from gan_lab.datasets.exact import SUFFIXES, Unreadable, read_array
+from gan_lab.datasets.sources import one_line
+from gan_lab.datasets.store import scale, unscale
+from gan_lab.display.pictures import save_image
+from gan_lab.display.terminal import terminal
+from gan_lab.run.failures import out_of_memory
+from gan_lab.run.tiling import tile_side, translated
+from gan_lab.run.trained_run import TrainedRun
+
+COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # of PNG, by channels: grey, grey and opacity, colour, colour and opacity
+
+
+def apply_to_files(
+    run: Path, inputs: Sequence[Path], out: Path, *, tile: int | None, which: str, device: str
+) -> int:
+    """Write what a run makes of each picture to the folder `out`. Returns 0, and 2 where a file could not be done.
+
+    `inputs` are files, and folders, of which hidden files are left out and sub-folders are kept. An output has its
+    input's name, and the suffix and bits of the run's targets: .png of 8 or 16 bits, .npy for float data (in the units
+    of `dataset.value_range`) and for more than four channels. Nothing is overwritten.
+
+    Files that cannot be done are named on stderr, and the others done. Raises ValueError, before anything is written,
+    where the run does not translate, two outputs would have one name, or one is there already. `tile`: see `tiling`.
+    """
+    tile_side(1, 1, 1, tile)  # refuses a bad number before anything is loaded
+    _check(run, inputs, out)
+    translator = Translator(TrainedRun(run, device, which), tile)
+    plan = planned(inputs, out, translator.suffix)
+    out.mkdir(parents=True, exist_ok=True)
+    failures: dict[Path, str] = {}
+    output = terminal()
+    columns = (TextColumn("{task.completed:,} of {task.total:,} pictures"), BarColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=output, transient=True, disable=not output.is_terminal) as progress:
+            translator.tell = lambda line: output.print(line, markup=False)
+            for file, target in progress.track(plan.items(), total=len(plan)):
+                try:
+                    translator(file, target)
+                except OSError:  # of the folder that is written to: the next file would fare no better
+                    raise
+                except Exception as error:  # decoders and layers raise whatever they like
+                    failures[file] = _why(error, file)
+    finally:
+        for file, why in failures.items():
+            print(f"gan-lab: {file}: {why}", file=sys.stderr)
+    if done := len(plan) - len(failures):
+        tiled = f", {translator.tiled:,} of them in overlapping tiles" if translator.tiled else ""
+        print(f"{_pictures(done)} in {out}{tiled}")
+    if failures:
+        print(f"gan-lab: {len(failures):,} of {_pictures(len(plan))} could not be done", file=sys.stderr)
+    return 2 if failures else 0
+
+
+def _pictures(number: int) -> str:
+    return f"{number:,} picture{'' if number == 1 else 's'}"
+
+
+def _why(error: Exception, file: Path) -> str:
+    if out_of_memory(error):
+        return "memory does not suffice; give a smaller --tile, such as 64"
+    why = one_line(error)[:200].removeprefix(f"{file}: ")
+    return why if isinstance(error, (Unreadable, ValueError)) else f"the network does not take it: {why}"
+
+
+# -- which files -------------------------------------------------------------------------------------------------------
+
+
+def _check(run: Path, inputs: Sequence[Path], out: Path) -> None:
+    here = out.resolve()
+    if run.resolve() in (here, *here.parents) or (out / "config.yaml").is_file():
+        raise ValueError(f"--out {out}: that is a run, which stays as it is; write elsewhere")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out}: that is a file; give a folder")
+    for given in inputs:
+        if given.is_dir() and not any(_files(given, out)):
+            raise ValueError(f"{given} holds no pictures; these are read: {' '.join(sorted(SUFFIXES))}")
+
+
+def _files(given: Path, out: Path) -> Iterator[Path]:
+    """A file as it is; of a folder the pictures by name, but hidden ones and those of earlier outputs."""
+    if not given.is_dir():
+        yield given
+        return
+    made = out.resolve()
+    for file in files_of(given, SUFFIXES):
+        hidden = any(part.startswith(".") for part in file.relative_to(given).parts)
+        if not hidden and made not in file.resolve().parents:
+            yield file
+
+
+def planned(inputs: Sequence[Path], out: Path, suffix: str) -> dict[Path, Path]:
+    """Where the output of each file goes. Raises ValueError for two of one name, and for one that is there already."""
+    plan: dict[Path, Path] = {}
+    by_target: dict[Path, Path] = {}
+    for given in inputs:
+        for file in _files(given, out):
+            name = file.stem if file.suffix.lower() in SUFFIXES else file.name
+            folder = file.parent.relative_to(given) if given.is_dir() else Path()
+            target = out / folder / f"{name}{suffix}"
+            other = by_target.setdefault(target, file)
+            if other.resolve() != file.resolve():
+                raise ValueError(
+                    f"{other} and {file} would both become {target}: rename one, or give each an --out of its own"
+                )
+            plan[other] = target
+    if there := [target for target in by_target if os.path.lexists(target)]:
+        more = f", and {len(there) - 1:,} more" if there[1:] else ""
+        raise ValueError(f"{there[0]} exists{more}: nothing is overwritten; give another --out")
+    return plan
+
+
+# -- one file ----------------------------------------------------------------------------------------------------------
+
+
+class Translator:
+    """A trained run as a function from a picture file to a picture file. `tell` receives a line where memory runs out.
+
+    Raises ValueError where the run does not translate; when called, Unreadable or ValueError for files that it cannot
+    take, and OSError where the output cannot be written.
+    """
+
+    def __init__(self, trained: TrainedRun, tile: int | None) -> None:
+        task, path = trained.task, trained.path
+        if not task.translates:
+            origin = "data" if task.needs_data else "noise"
+            raise ValueError(
+                f"{path} makes samples from {origin} (task={trained.config.task.name}); apply wants a run of a task "
+                f"that translates, such as task=translation; gan-lab sample {path} shows what it makes"
+            )
+        columns = from_plain(trained.about["columns"])
+        self.trained, self.tile = trained, tile
+        self.given, self.made = columns.get("source") or columns["sample"], columns[task.reference]
+        self.factor: int = getattr(task, "factor", 1)
+        self.value_range: tuple[float, float] | None = trained.config.dataset.get("value_range")
+        is_png = self.made.dtype in ("uint8", "uint16") and self.made.shape[0] in COLOUR_TYPES
+        self.suffix = ".png" if is_png else ".npy"
+        self.tiled = 0  # pictures that were made in tiles
+        self.tell: Callable[[str], object] = print
+
+    def __call__(self, file: Path, target: Path) -> None:
+        pixels, alpha = with_channels(read_array(file), self.given.shape[0])
+        source = self._source(scaled(pixels, self.given.dtype, self.value_range), alpha)
+        ran_out: list[str] = []
+        task, finite, nets = self.trained.task, self.trained.finite, self.trained.nets
+        with inference(nets, self.trained.batch_norm), torch.no_grad():
+            output = translated(
+                lambda part: finite(task.translate(nets, part)), source, self.factor, self.tile, tell=ran_out.append
+            )
+        for line in ran_out:
+            self.tell(f"{file}: {line}")
+        self._write(output, target)
+        self.tiled += bool(ran_out) or tile_side(source.shape[2], source.shape[3], self.factor, self.tile) > 0
+
+    def _source(self, picture: Tensor, alpha: Tensor | None) -> Tensor:
+        source: Tensor = self.trained.task.source_of(picture, alpha)
+        if source is picture and alpha is not None and bool((alpha < 1).any()):  # the task has no use for it
+            raise ValueError("it has transparent pixels, which this run does not take: save it without")
+        return source
+
+    def _write(self, output: Tensor, target: Path) -> None:
+        """There whole or not at all."""
+        values = unscale(output, getattr(torch, self.made.dtype))[0].numpy()
+        if self.made.dtype == "float32" and self.value_range is not None:
+            low, high = self.value_range
+            values = ((values.astype(np.float64) + 1) * ((high - low) / 2) + low).astype(np.float32)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.stem}-{os.getpid()}{target.suffix}")
+        try:
+            if self.suffix == ".npy":
+                np.save(temporary, values[..., 0] if values.shape[2] == 1 else values)
+            elif values.dtype == np.uint16:
+                temporary.write_bytes(png_16(values))
+            else:
+                save_image(values, temporary)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def with_channels(pixels: np.ndarray, channels: int) -> tuple[np.ndarray, Tensor | None]:
+    """The values [H, W, channels] of a file, and its opacity [1, 1, H, W] in [0, 1], None for a file without.
+
+    Grey is repeated for colour; colour whose channels are all equal is taken as grey. Raises ValueError for any other
+    number of channels.
+    """
+    alpha, has = None, pixels.shape[2]
+    if has != channels and has in (2, 4) and pixels.dtype.kind == "u":
+        opacity = pixels[..., -1].astype(np.float32) / np.iinfo(pixels.dtype).max
+        alpha, pixels, has = torch.from_numpy(opacity)[None, None], pixels[..., :-1], has - 1
+    if (has, channels) == (1, 3):
+        pixels = np.repeat(pixels, 3, axis=2)
+    elif (has, channels) == (3, 1) and (pixels == pixels[..., :1]).all():
+        pixels = pixels[..., :1]
+    elif has != channels:
+        raise ValueError(f"it holds {has} channel{'s' * (has > 1)}; this run takes {channels}: convert it")
+    return pixels, alpha
+
+
+def scaled(pixels: np.ndarray, dtype: str, value_range: Sequence[float] | None) -> Tensor:
+    """A file's values [H, W, C] as the networks see them, float32 [1, C, H, W]; `dtype` is that of the run's data.
+
+    8 and 16 bits go from -1 to 1. For a run of float data the ends of `value_range` do; without one, values stay as
+    they are. Raises ValueError for values that the run's data cannot have had.
+    """
+    if dtype != "float32":
+        if pixels.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"it holds {pixels.dtype}; this run takes pictures of 8 or 16 bits a channel")
+        return scale(torch.from_numpy(np.ascontiguousarray(pixels))[None])
+    if pixels.dtype == np.uint8 or (value_range is None and pixels.dtype.kind != "f"):
+        raise ValueError(f"it holds {pixels.dtype}; this run was trained on other numbers: give those, as an .npy")
+    if value_range is not None:
+        low, high = value_range
+        if pixels.min() < low or pixels.max() > high:
+            raise ValueError(
+                f"it holds values from {pixels.min():g} to {pixels.max():g}, and this run knows {low:g} to {high:g} "
+                "(dataset.value_range): clip them"
+            )
+        pixels = (pixels.astype(np.float64) - low) * (2 / (high - low)) - 1
+    return scale(torch.from_numpy(np.ascontiguousarray(pixels, np.float32))[None])
+
+
+def png_16(pixels: np.ndarray) -> bytes:
+    """A PNG of 16 bits a channel (ISO/IEC 15948), uint16 [H, W, C] of 1 to 4 channels; PIL writes such of grey only."""
+    height, width, channels = pixels.shape
+    rows = np.frombuffer(pixels.astype(">u2").tobytes(), np.uint8).reshape(height, -1)
+    # Every row as its difference from the one above, which filter 2 says: photographs then take less.
+    rows = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))
+    rows = np.concatenate([np.full((height, 1), 2, np.uint8), rows], axis=1)
+    head = struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[channels], 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b"")]
+    packed = (struct.pack(">I", len(b)) + name + b + struct.pack(">I", zlib.crc32(name + b)) for name, b in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)

@@ -1,0 +1,88 @@
+"""What runs have shown, pictures or text, made small enough for the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gan_lab.compare.comparison import Comparison
+from gan_lab.compare.runs import Run
+from gan_lab.compare.settings import Setting
+
+PICTURE_BYTES = 420_000  # of all samples together; text holds them in a third more
+PICTURE_WIDTH = 320  # pixels
+LINES = 24  # of a text
+STEPS = 8  # numbers of images that samples are shown at
+SHOWN = 24  # settings whose samples are shown
+
+
+def samples(comparison: Comparison) -> dict[str, Any]:
+    """Grids of samples at equal images, a run of each setting: that whose score lies nearest to the setting's mean.
+
+    `at`: numbers of images; `rows`: for each setting its run and for each of these a picture's address, lines of text
+    as {"text": ...}, or None; and what is where on them.
+    """
+    chosen = [_typical(setting) for setting in comparison.settings[:SHOWN]]
+    there = [_sheets(run) if run else {} for run in chosen]
+    counts = sorted(set().union(*there)) if there else []
+    counts = [counts[int(i)] for i in np.unique(np.linspace(0, len(counts) - 1, STEPS).round())] if counts else []
+    found: dict[int, list[str | dict[str, str] | None]] = {}
+    left = PICTURE_BYTES
+    for images in reversed(counts):  # the last ones matter most
+        row = [_small(sheets[images]) if images in sheets else None for sheets in there]
+        left -= sum(len(sheet) for sheet in row if sheet)
+        if found and left < 0:
+            break
+        found[images] = [_embedded(sheet) for sheet in row]
+    at = sorted(found)
+    rows = [
+        {
+            "setting": place,
+            "path": str(run.path),
+            "pictures": [found[images][place] for images in at],
+            "caption": run.summary.get("caption"),
+        }
+        for place, run in enumerate(chosen)
+        if run is not None and any(found[images][place] for images in at)
+    ]
+    return {"at": at, "rows": rows, "more": len(comparison.settings) - len(chosen)}
+
+
+def _typical(setting: Setting) -> Run | None:
+    mean = setting.mean
+    scored = {run: reading.value for run, reading in setting.readings.items() if reading.value is not None}
+    if mean is not None and scored:
+        return min(scored, key=lambda run: abs(scored[run] - mean))
+    return next(iter(setting.runs), None)
+
+
+def _sheets(run: Run) -> dict[int, Path]:
+    """What was shown while it trained, pictures or text, by the images at which that was."""
+    files = [file for suffix in ("png", "txt") for file in (run.path / "samples").glob(f"*.{suffix}")]
+    return {int(file.stem): file for file in files if file.stem.isdigit()}
+
+
+def _small(file: Path) -> bytes | str | None:
+    """A picture small enough for a page, or the first lines of a text. None where it cannot be read."""
+    try:
+        if file.suffix == ".txt":
+            return "\n".join(file.read_text(errors="replace")[: 200 * LINES].splitlines()[:LINES])
+        with Image.open(file) as picture:
+            small = picture.convert("RGB")
+    except OSError:
+        return None
+    small.thumbnail((PICTURE_WIDTH, 4 * PICTURE_WIDTH))
+    packed = io.BytesIO()
+    small.save(packed, "WEBP", quality=60)
+    return packed.getvalue()
+
+
+def _embedded(sheet: bytes | str | None) -> str | dict[str, str] | None:
+    if isinstance(sheet, str):
+        return {"text": sheet}
+    return None if sheet is None else "data:image/webp;base64," + base64.b64encode(sheet).decode()

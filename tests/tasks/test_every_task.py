@@ -1,0 +1,198 @@
+"""What every task promises, whichever it is: it trains, goes on, and is scored, sampled, compared and shown."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import io
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gan_lab import registry
+from gan_lab.cli import main
+from gan_lab.core import checkpoint
+from gan_lab.core.runtime import inference
+from gan_lab.run.assembly import assemble
+from gan_lab.run.trained_run import TrainedRun
+from gan_lab.tasks import contract
+from gan_lab.tasks.contract import joined
+from tests.core.toys import equal
+from tests.helpers import compose
+from tests.tasks.toys import PATCHES, QUICK, SCORED, TRANSLATION
+
+registry.load()
+IMAGES = 32
+# The smallest run of each task. A new task of the package needs a row.
+SMALLEST = {
+    "generation": [
+        "task=generation", "generator=dcgan", "generator.width=4", *PATCHES, "dataset=toy_deep",
+        "evaluation.metrics=[]",
+    ],
+    "translation": [*TRANSLATION, *SCORED, f"evaluation.every={IMAGES // 2}", "evaluation.metrics=[psnr,ssim]"],
+}  # fmt: skip
+# A task of noise is scored by measures that come with data or an extractor: the mixture has both.
+SCORED_BY = {
+    "generation": [
+        "task=generation", "generator=mlp", "discriminator=mlp", "generator.width=4", "discriminator.width=4",
+        "dataset=mixture", "dataset.samples=64", *SCORED, f"evaluation.every={IMAGES // 2}",
+    ],
+}  # fmt: skip
+WORDS = {task: [*QUICK, *words, f"trainer.images={IMAGES}", f"trainer.checkpoint_every={IMAGES // 2}"]
+         for task, words in SMALLEST.items()}  # fmt: skip
+SCORED_WORDS = {task: [*QUICK, *SCORED_BY.get(task, SMALLEST[task]), f"trainer.images={IMAGES}"] for task in SMALLEST}
+
+
+@dataclass(frozen=True)
+class Done:
+    """A task's runs: `whole` and, scored, those of two seeds."""
+
+    task: str
+    whole: Path
+    seeds: tuple[Path, Path]
+
+
+@pytest.fixture(scope="module", params=sorted(SMALLEST))
+def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
+    """Each task's smallest runs, made once."""
+    task, folder = request.param, tmp_path_factory.mktemp(request.param)
+    found = Done(task, folder / "whole", (folder / "seed0", folder / "seed1"))
+    assert main(["train", *WORDS[task], f"run_dir={found.whole}"]) == 0
+    if task in SCORED_BY:
+        assert main(["train", *SCORED_WORDS[task], f"run_dir={found.seeds[0]}"]) == 0
+    else:
+        shutil.copytree(found.whole, found.seeds[0])
+    assert main(["train", *SCORED_WORDS[task], f"run_dir={found.seeds[1]}", "trainer.seed=1"]) == 0
+    yield found
+
+
+def last_state(run: Path) -> dict[str, object]:
+    state = checkpoint.load_newest(run / "checkpoints")
+    assert state is not None
+    game: dict[str, object] = state["game"]
+    return game
+
+
+def test_every_task_of_the_package_is_tested_here() -> None:
+    own = {name for name, cls in registry.tasks.classes.items() if cls.__module__.startswith("gan_lab.")}
+    assert own == SMALLEST.keys()
+
+
+def test_losses_are_finite_and_every_player_moves(done: Done) -> None:
+    assembly = assemble(compose(*WORDS[done.task]))
+    before = copy.deepcopy(assembly.game.nets.state_dict())
+    after = TrainedRun(done.whole, "cpu").nets.state_dict() | last_state(done.whole)["parts"]["task/nets"]  # type: ignore[index]
+    for player, nets in assembly.game.task.players.items():
+        weights = [name for name in before if name.split(".")[0] in nets and name.endswith("weight")]
+        assert weights, player
+        assert not any(torch.equal(before[name], after[name]) for name in weights), player
+    records = [json.loads(line) for line in (done.whole / "metrics.jsonl").read_text().splitlines()]
+    values = [value for record in records for value in record.values()]
+    assert torch.tensor(values, dtype=torch.float64).isfinite().all()
+    phases = {phase.name for phase in assembly.game.phases}
+    assert phases <= {name.split("/")[0] for record in records for name in record}
+
+
+def test_a_run_goes_on_to_the_same_bits(done: Done, tmp_path: Path) -> None:
+    words = [*WORDS[done.task], f"run_dir={tmp_path / 'run'}"]
+    assert main(["train", *words, f"trainer.images={IMAGES // 2}"]) == 0
+    assert last_state(tmp_path / "run")["images"] == IMAGES // 2
+    assert main(["train", *words]) == 0
+    assert equal(last_state(tmp_path / "run"), last_state(done.whole))
+
+
+def test_it_is_scored_at_its_end_and_again(done: Done, tmp_path: Path) -> None:
+    run, file = done.seeds[0], tmp_path / "scores.json"
+    scores = json.loads((run / "summary.json").read_text())["metrics"]
+    assert scores
+    assert all(np.isfinite(entry["value"]) and entry["samples"] <= 16 for entry in scores.values())
+    assert main(["evaluate", str(run), "--device", "cpu", "--json", str(file)]) == 0
+    again = json.loads(file.read_text())["metrics"]
+    assert scores.keys() <= again.keys()
+    for name, entry in scores.items():
+        assert again[name]["value"] == pytest.approx(entry["value"], rel=1e-9), name
+        rounded = ("value", "values", "standard_error", "deviation_over_noise")
+        assert {k: v for k, v in again[name].items() if k not in rounded} == {
+            k: v for k, v in entry.items() if k not in rounded
+        }, name
+    best = json.loads((run / "summary.json").read_text())["best"]
+    assert best["metric"] in scores
+
+
+@pytest.mark.parametrize("suffix", [".png", ".npz"])
+def test_a_seed_gives_the_same_bytes(suffix: str, done: Done, tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}{suffix}" for name in ("a", "b", "other")]
+    for file, seed in zip(files, (3, 3, 4), strict=True):
+        assert main(["sample", str(done.whole), "--num", "5", "--seed", str(seed), "--out", str(file)]) == 0
+    a, b, other = (content(file) for file in files)
+    assert a == b
+    assert a != other
+
+
+def content(file: Path) -> bytes:
+    """A file's bytes, or an .npz's arrays': the archive holds the time."""
+    if file.suffix != ".npz":
+        return file.read_bytes()
+    arrays = np.load(file)
+    assert all(len(arrays[name]) == 5 for name in arrays.files)
+    return b"".join(name.encode() + arrays[name].tobytes() for name in sorted(arrays.files))
+
+
+def test_seeds_are_compared_and_the_page_shows_the_newest_sheet(done: Done, tmp_path: Path) -> None:
+    table, page = tmp_path / "table.json", tmp_path / "page.html"
+    words = ["compare", *map(str, done.seeds), "--json", str(table), "--html", str(page)]
+    assert main(words) == 0
+    compared = json.loads(table.read_text())
+    (setting,) = compared["settings"]
+    ranked = [json.loads((run / "summary.json").read_text())["best"]["metric"] for run in done.seeds]
+    assert {compared["metric"]} == {name.split("/")[0] for name in ranked}
+    assert len(setting["runs"]) == 2
+    shown = re.findall(r"data:image/webp;base64,([A-Za-z0-9+/=]+)", page.read_text())
+    pictures = [Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB") for picture in shown]
+    sheets = [Image.open(run / f"samples/{IMAGES}.png").convert("RGB") for run in done.seeds]
+    assert any(alike(sheet, picture) for sheet in sheets for picture in pictures)
+
+
+def alike(sheet: Image.Image, picture: Image.Image) -> bool:
+    """Whether a picture is the sheet, but for its size and what packing it has cost."""
+    if abs(picture.width / picture.height - sheet.width / sheet.height) > 0.02:
+        return False
+    gap = np.asarray(sheet.resize(picture.size), float) - np.asarray(picture, float)
+    return bool(np.abs(gap).mean() < 6)
+
+
+def test_examples_are_the_declared_columns_of_so_many_rows(done: Done) -> None:
+    trained = TrainedRun(done.whole, "cpu")
+    rows = len(trained.data) if trained.data is not None else 10_000
+    for num in (1, 7, 70):
+        examples = trained.examples(num, seed=0)
+        assert {len(column) for column in examples.values()} == {min(num, rows)}
+        # The bar is made of the other columns; classes are there where the networks use them.
+        assert trained.task.columns - {"bar", "label"} <= examples.keys() <= trained.task.columns - {"bar"}
+    for column in trained.examples(7, seed=0).values():
+        assert column.device.type == "cpu"
+        assert not column.requires_grad
+
+
+def test_an_example_is_the_same_however_many_are_made_at_once(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = TrainedRun(done.whole, "cpu")
+    many, few, other = (trained.examples(num, seed) for num, seed in ((12, 5), (7, 5), (12, 6)))
+    for name in many:
+        torch.testing.assert_close(many[name][:7], few[name], msg=name)
+        assert not torch.allclose(many[name], other[name]), name
+    monkeypatch.setattr(contract, "CHUNK", 5)
+    if trained.task.needs_data:  # chunks of noise are a part of what a seed means
+        with inference(trained.nets, "running") as nets:
+            chunks = list(trained.task.examples(nets, 12, 5, trained.data))
+        assert [len(chunk["sample"]) for chunk in chunks] == [5, 5, 2]
+        again = joined(iter(chunks))
+        for name in many:
+            torch.testing.assert_close(again[name], many[name], msg=name)

@@ -1,0 +1,76 @@
+"""Data sets of odd pictures for the tests of tasks, and the words of small runs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from gan_lab.datasets.columns import Column
+from gan_lab.datasets.store import Store, height_width, unscale
+from gan_lab.registry import Positive, datasets
+
+QUICK = [
+    "experiment=none", "trainer.device=cpu", "trainer.batch_size=8", "trainer.ema=0.9", "tracking.samples=4",
+    "tracking.wandb.mode=disabled",
+]  # fmt: skip
+SCORED = ["evaluation.selection_samples=16", "evaluation.samples=16"]
+UNET = ["generator=unet", "generator.width=4", "generator.halvings=2"]
+SRRESNET = ["generator=srresnet", "generator.width=4", "generator.blocks=1"]
+PATCHES = ["discriminator=patchgan", "discriminator.width=4", "discriminator.layers=1"]
+# No network of these looks at other rows of a batch.
+ROWWISE = ["generator.normalization=none", "discriminator.normalization=none"]
+TRANSLATION = ["task=translation", *UNET, *PATCHES, "dataset=toy_deep", "degradation=super_resolution"]
+
+
+def smooth(shape: tuple[int, int, int], num: int, seed: int) -> Tensor:
+    """Smooth pictures [num, C, H, W] in [-1, 1], the same ones each time."""
+    channels, *size = shape
+    coarse = torch.rand(num, channels, 4, 4, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    return interpolate(coarse, size, mode="bilinear")
+
+
+@datasets.register("toy_deep")
+class ToyDeep:
+    """Smooth pictures of 8 or 16 bits or float, of any size and number of channels, with held-out ones.
+
+    With `factor` they come as pairs: the source is the negative of the target, reduced by that.
+    """
+
+    num_classes = None
+    splits = ("train", "test")
+
+    def __init__(
+        self,
+        *,
+        image_size: Positive | tuple[Positive, Positive] = 16,
+        image_channels: Positive = 1,
+        source_channels: Positive | None = None,
+        dtype: Literal["uint8", "uint16", "float32"] = "uint8",
+        factor: Positive | None = None,
+        num: Positive = 24,
+    ) -> None:
+        height, width = height_width(image_size)
+        self.sample_shape, self.dtype, self.factor, self.num = (image_channels, height, width), dtype, factor, num
+        self.columns = {"sample": self._column(self.sample_shape)}
+        if factor is not None:
+            source = (source_channels or image_channels, height // factor, width // factor)
+            self.columns = {"source": self._column(source), "target": self._column(self.sample_shape)}
+
+    def _column(self, shape: tuple[int, int, int]) -> Column:
+        return Column("picture", shape, self.dtype, (-1.0, 1.0))
+
+    def load(self, split: str = "train") -> Store:
+        num, seed = (self.num, 0) if split == "train" else (self.num // 2, 1)
+        pictures: dict[str, Any] = {}
+        if self.factor is None:
+            pictures["sample"] = smooth(self.sample_shape, num, seed)
+        else:
+            pictures["target"] = smooth(self.sample_shape, num, seed)
+            channels, height, width = self.columns["source"].shape
+            small = interpolate(-pictures["target"][:, :1], (height, width), mode="area")
+            pictures["source"] = small.expand(-1, channels, -1, -1)
+        dtype = getattr(torch, self.dtype)
+        return Store({name: unscale(pictures[name], dtype) for name in self.columns})
