@@ -26,7 +26,7 @@ from gan_lab.run.failures import out_of_memory
 from gan_lab.run.tiling import tile_side, translated
 from gan_lab.run.trained_run import TrainedRun
 
-COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # of PNG, by channels: grey, grey and opacity, colour, colour and opacity
+COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # of PNG, by channels: grey, colour, colour and opacity
 
 
 def apply_to_files(
@@ -35,8 +35,8 @@ def apply_to_files(
     """Write what a run makes of each picture to the folder `out`. Returns 0, and 2 where a file could not be done.
 
     `inputs` are files, and folders, of which hidden files are left out and sub-folders are kept. An output has its
-    input's name, and the suffix and bits of the run's targets: .png of 8 or 16 bits, .npy for float data (in the units
-    of `dataset.value_range`) and for more than four channels. Nothing is overwritten.
+    input's name, and the bits of the run's targets: a .png of 8 or 16, an .npy for float data (in the units of
+    `dataset.value_range`) and for channels that are no colours. Nothing is overwritten.
 
     Files that cannot be done are named on stderr, and the others done. Raises ValueError, before anything is written,
     where the run does not translate, two outputs would have one name, or one is there already. `tile`: see `tiling`.
@@ -239,7 +239,7 @@ def scaled(pixels: np.ndarray, dtype: str, value_range: Sequence[float] | None) 
 
 
 def png_16(pixels: np.ndarray) -> bytes:
-    """A PNG of 16 bits a channel (ISO/IEC 15948), uint16 [H, W, C] of 1 to 4 channels; PIL writes such of grey only."""
+    """A PNG of 16 bits a channel (ISO/IEC 15948), uint16 [H, W, C] of 1, 3 or 4 channels; PIL writes grey only."""
     height, width, channels = pixels.shape
     rows = np.frombuffer(pixels.astype(">u2").tobytes(), np.uint8).reshape(height, -1)
     # Every row as its difference from the one above, which filter 2 says: photographs then take less.

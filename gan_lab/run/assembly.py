@@ -218,12 +218,13 @@ def describe(config: DictConfig, assembly: Assembly) -> list[str]:
     )
     regularizers = "".join(f" + {name}" for name in config.get("regularizer") or {})
     shape = " x ".join(map(str, assembly.dataset.sample_shape))
+    degraded = f", {config.degradation.name}" if config.get("degradation") else ""
     count = torch.get_num_threads()
     threads = f" with {count} thread{'s' if count > 1 else ''}" if game.runtime.device.type == "cpu" else ""
     lines = [
-        f"{nets}  loss {config.loss.name}{regularizers}",
-        f"data {config.dataset.name} ({len(assembly.data):,} of {shape})  {trainer.images:,} images in batches of "
-        f"{trainer.batch_size}  on {game.runtime.device}{threads}, {trainer.precision}",
+        f"task {config.task.name}  {nets}  loss {config.loss.name}{regularizers}",
+        f"data {config.dataset.name} ({len(assembly.data):,} of {shape}{degraded})  {trainer.images:,} images in "
+        f"batches of {trainer.batch_size}  on {game.runtime.device}{threads}, {trainer.precision}",
     ]
     lines += assembly.notes
     if skipped := assembly.data.skipped:

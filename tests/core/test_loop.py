@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from gan_lab.core.hooks import Hook
 from gan_lab.core.loop import Game, Order, play, step, train
 from gan_lab.core.runtime import Runtime
 from gan_lab.core.types import AdversarialTerm, DiscriminatorOutput, Phase, per_sample, regularized
+from gan_lab.datasets.store import Store
 from tests.core.toys import (
     LOSS,
     FunctionTerm,
@@ -202,6 +204,36 @@ def test_every_example_is_shown_once_an_epoch_and_batches_cross_the_border() -> 
     assert not torch.equal(shown[:10], shown[10:20])
     assert torch.equal(Order(10, seed=1).rows(8, 25), shown[8:33])
     assert not torch.equal(Order(10, seed=2).rows(0, 10), shown[:10])
+
+
+def test_a_second_domain_has_an_order_and_epochs_of_its_own() -> None:
+    """Rows of two domains that belong to no row of each other, of which one is shorter."""
+    columns = {"sample": torch.arange(40.0)[:, None], "other": torch.arange(24.0)[:, None], "name": torch.arange(24)}
+    data = Store(columns, domains={"b": ["other", "name"]})
+    seen: dict[str, list[Tensor]] = {name: [] for name in columns}
+
+    class Watching(Pass):
+        @cached_property
+        def real(self) -> Tensor:
+            for name, rows in seen.items():
+                rows.append(self.data(name).flatten())
+            return torch.zeros(len(self), 2)
+
+    game = make_game(ToyTask(forward_pass=Watching), [two_phases()[0]], data=data)
+    train(game, 120)  # three epochs of the one, five of the other
+    shown = {name: torch.cat(rows) for name, rows in seen.items()}
+    assert shown["sample"].unique(return_counts=True)[1].tolist() == [3] * 40
+    assert shown["other"].unique(return_counts=True)[1].tolist() == [5] * 24
+    assert torch.equal(shown["other"].long(), shown["name"])  # rows of one domain stay together
+    assert not torch.equal(shown["sample"][:24].argsort(), shown["other"][:24].argsort())
+    alone = make_game(ToyTask(forward_pass=Watching), [two_phases()[0]], data=Store({"sample": columns["sample"]}))
+    assert torch.equal(alone.orders[""].rows(0, 40), game.orders[""].rows(0, 40))  # as if there were no other
+
+
+def test_an_empty_domain_is_refused_by_name() -> None:
+    data = Store({"sample": torch.zeros(8, 2), "other": torch.zeros(0, 2)}, domains={"b": ["other"]})
+    with pytest.raises(ValueError, match="no examples of domain b"):
+        make_game(data=data)
 
 
 @pytest.mark.parametrize(("world", "micro_batches"), [(1, 4), (2, 1), (2, 2)])
