@@ -151,7 +151,11 @@ def apply(argv: Sequence[str]) -> int:
     parser.add_argument("run", metavar="RUN", type=Path, help="a run directory, of a task that translates")
     parser.add_argument("inputs", metavar="INPUT", nargs="+", type=Path, help="pictures, or folders of them")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="a folder, which is made")
-    parser.add_argument("--tile", type=int, metavar="N", help="pixels of a tile's side; 0: whole pictures (by memory)")
+    parser.add_argument(
+        "--tile", type=int, metavar="N",
+        help="cut pictures into overlapping tiles of N x N pixels; 0: never (only those of more than 2 million pixels "
+        "of output)",
+    )  # fmt: skip
     parser.add_argument("--checkpoint", default="newest", metavar="WHICH", help=CHECKPOINT)
     parser.add_argument("--device", default="auto", help=DEVICE)
     given = parser.parse_args(argv)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gan_lab import registry
 from gan_lab.datasets.fashion_mnist import DEBIAN
 from gan_lab.feature_extractors import Features, fidelity
-from gan_lab.feature_extractors.choice import NotAtHand
+from gan_lab.feature_extractors.choice import NoExtractor
 from gan_lab.feature_extractors.small import WEIGHTS, centre
 from gan_lab.feature_extractors.training import GATES, changed
 from gan_lab.metrics.reference import check, extract, identity, weights_hash
@@ -168,13 +168,13 @@ class Data:
 def test_auto_is_the_data_sets_own_or_what_is_at_hand(inception: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert build("auto", (1, 32, 32), Data("mnist5k")).name == "mnist5k"
     monkeypatch.setattr(fidelity.torch.hub, "get_dir", lambda: str(inception.parent / "hub"))
-    with pytest.raises(NotAtHand, match="feature_extractor=inception-v3-compat downloads them"):
+    with pytest.raises(NoExtractor, match="feature_extractor=inception-v3-compat downloads them"):
         build("auto", (3, 32, 32), Data())
-    with pytest.raises(NotAtHand, match="points"):
+    with pytest.raises(NoExtractor, match="points"):
         build("auto", (2,), Data())
-    with pytest.raises(NotAtHand, match="square grey"):
+    with pytest.raises(NoExtractor, match="square grey"):
         build("auto", (3, 32, 32), Data("mnist5k"))
-    with pytest.raises(NotAtHand):
+    with pytest.raises(NoExtractor):
         build("none", (3, 32, 32))
 
 

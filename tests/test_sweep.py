@@ -17,7 +17,7 @@ from torch import Tensor
 from gan_lab.cli import main
 from gan_lab.config import identity, presets
 from gan_lab.core import checkpoint
-from gan_lab.display.terminal import Speaker, speaking
+from gan_lab.display.terminal import OutputLabel, labelled_output
 from gan_lab.losses import NonSaturating
 from gan_lab.registry import losses
 from gan_lab.sweep import plan, table
@@ -407,11 +407,11 @@ def test_a_value_in_brackets_is_shown_as_it_is(workdir: Path, capsys: pytest.Cap
 def test_what_differs_is_named_briefly_and_without_doubt() -> None:
     keys = ["loss", "trainer.seed", "optimizer.generator.learning_rate", "optimizer.discriminator.learning_rate"]
     jobs = [dict.fromkeys([*keys, "generator.width"], "1") | {key: str(i) for key in keys} for i in range(2)]
-    assert list(plan.differing(jobs).values()) == [
+    assert list(plan.differing_keys(jobs).values()) == [
         "loss", "seed", "generator.learning_rate", "discriminator.learning_rate"
     ]  # fmt: skip
     clash = [{"a.b.c": str(i), "d.b.c": str(i)} for i in range(2)]
-    assert list(plan.differing(clash).values()) == ["a.b.c", "d.b.c"]
+    assert list(plan.differing_keys(clash).values()) == ["a.b.c", "d.b.c"]
 
 
 def test_a_job_whose_folder_holds_another_configs_run_is_refused_in_the_table_too(
@@ -437,7 +437,7 @@ def test_a_job_whose_folder_holds_another_configs_run_is_refused_in_the_table_to
 
 
 def test_a_job_beside_others_signs_its_lines_and_says_little(capfd: pytest.CaptureFixture[str]) -> None:
-    with speaking(Speaker("loss=hinge", others=3)):
+    with labelled_output(OutputLabel("loss=hinge", others=3)):
         console = Console(100, 0, ["ring: runs/1", "networks", "data"])
         for images in (50, 100):
             console.record({"images": images, "performance/images_per_second": 1.0, "generator/adversarial": 2.0})
@@ -453,7 +453,7 @@ def test_a_job_beside_others_signs_its_lines_and_says_little(capfd: pytest.Captu
 
 def test_a_job_beside_others_has_no_live_line_even_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with speaking(Speaker("loss=hinge")):
+    with labelled_output(OutputLabel("loss=hinge")):
         assert Console(100, 0, [])._progress is None
 
 

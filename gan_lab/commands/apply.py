@@ -29,9 +29,7 @@ from gan_lab.run.trained_run import TrainedRun
 COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # of PNG, by channels: grey, colour, colour and opacity
 
 
-def apply_to_files(
-    run: Path, inputs: Sequence[Path], out: Path, *, tile: int | None, which: str, device: str
-) -> int:
+def apply_to_files(run: Path, inputs: Sequence[Path], out: Path, *, tile: int | None, which: str, device: str) -> int:
     """Write what a run makes of each picture to the folder `out`. Returns 0, and 2 where a file could not be done.
 
     `inputs` are files, and folders, of which hidden files are left out and sub-folders are kept. An output has its
@@ -149,7 +147,7 @@ class Translator:
         columns = from_plain(trained.about["columns"])
         self.trained, self.tile = trained, tile
         self.given, self.made = columns.get("source") or columns["sample"], columns[task.reference]
-        self.factor: int = getattr(task, "factor", 1)
+        self.factor: int = task.factor
         self.value_range: tuple[float, float] | None = trained.config.dataset.get("value_range")
         is_png = self.made.dtype in ("uint8", "uint16") and self.made.shape[0] in COLOUR_TYPES
         self.suffix = ".png" if is_png else ".npy"

@@ -34,7 +34,7 @@ from gan_lab.run.trained_run import TrainedRun
 from gan_lab.tracking.run_directory import write_atomically
 
 VALIDATION = "evaluation.validation="  # 0 looks at the real test pictures
-SAID = ("floor", "standard_error", "copies")  # what stands beside a value in the table
+SHOWN_BESIDE = ("floor", "standard_error", "copies")  # what stands beside a value in the table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,4 +265,4 @@ def _beside(entry: Mapping[str, Any]) -> str:
     words = []
     if "deviation_over_noise" in entry:
         words.append(f"± {entry['deviation_over_noise']:.2g} over {len(entry['values'])} noise seeds")
-    return "  ".join([*words, *(f"{name.replace('_', ' ')} {entry[name]:.2g}" for name in SAID if name in entry)])
+    return "  ".join([*words, *(f"{name.replace('_', ' ')} {entry[name]:.2g}" for name in SHOWN_BESIDE if name in entry)])

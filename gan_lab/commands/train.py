@@ -20,11 +20,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gan_lab.config import hydra_store
-from gan_lab.config.composition import check_each_value, compose, first_value, one_line, parse_words
+from gan_lab.config.composition import check_each_value, compose, first_value, hydra_message, parse_words
 from gan_lab.config.hydra_store import without_hydra
 from gan_lab.config.identity import job_name
 from gan_lab.config.overrides import Arguments, check_params, check_sweep, parse
-from gan_lab.config.presets import CONF, RECIPES, says_something_to_hydra
+from gan_lab.config.presets import CONF, RECIPES, sets_hydra_options
 from gan_lab.config.sections import sections
 from gan_lab.run import signals
 from gan_lab.sweep import plan
@@ -108,7 +108,7 @@ def _is_preset(override: Override) -> bool:
 def _may_sweep(override: Override) -> bool:
     """Whether a word alone can make a sweep: any preset but the experiments that say nothing to Hydra."""
     if override.key_or_group == "experiment":
-        return says_something_to_hydra(str(override.value()))
+        return sets_hydra_options(str(override.value()))
     return override.key_or_group in ("search", "hydra.mode")
 
 
@@ -225,7 +225,7 @@ def _hydra_reads(argv: Sequence[str], ended: Callable[[int], object]) -> Iterato
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except (HydraException, OmegaConfBaseException) as error:  # with HYDRA_FULL_ERROR=1
-        raise ValueError(one_line(error)) from error
+        raise ValueError(hydra_message(error)) from error
     finally:
         sys.argv = before
     ended(code)

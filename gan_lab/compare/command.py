@@ -11,7 +11,7 @@ from gan_lab.compare import runs as on_disk
 from gan_lab.compare.comparison import At, Comparison
 from gan_lab.compare.settings import where
 from gan_lab.compare.table import as_json, show
-from gan_lab.sweep.findings import in_a_line, read_findings
+from gan_lab.sweep.findings import one_line_summary, read_findings
 from gan_lab.tracking.run_directory import write_atomically
 
 
@@ -31,9 +31,9 @@ def compare(options: CompareOptions) -> Comparison:
     """Compare, print, and write the files that are asked for. Raises ValueError, and then has written nothing."""
     for option, file in (("--html", options.html), ("--json", options.json)):
         _check(option, file)
-    comparison = Comparison(where(on_disk.find(options.paths), options.where), options.metric, moment(options.at))
+    comparison = Comparison(where(on_disk.find(options.paths), options.where), options.metric, parse_at(options.at))
     comparison.searches = [found for path in options.paths if (found := read_findings(path))]
-    comparison.notes += map(in_a_line, comparison.searches)
+    comparison.notes += map(one_line_summary, comparison.searches)
     page = None
     if options.html is not None:
         from gan_lab.compare.page import render
@@ -59,7 +59,7 @@ def _check(option: str, file: Path | None) -> None:
         raise ValueError(f"{option} {file}: {file.parent} is a run, and stays as it is; write elsewhere")
 
 
-def moment(text: str | None) -> At:
+def parse_at(text: str | None) -> At:
     """`images`, `seconds=120` or nothing, as what it means. Raises ValueError for anything else."""
     if text is None:
         return At()

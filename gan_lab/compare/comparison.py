@@ -225,14 +225,14 @@ class Comparison:
         if len(setting.values) < ENOUGH:
             return "too few runs"
         if setting is not steady[0]:
-            return "worse" if setting.told_from(steady[0]) else "inconclusive"
-        return "best" if all(setting.told_from(other) for other in steady[1:]) else "inconclusive"
+            return "worse" if setting.differs_from(steady[0]) else "inconclusive"
+        return "best" if all(setting.differs_from(other) for other in steady[1:]) else "inconclusive"
 
     @property
     def undecided(self) -> list[Setting]:
         """The first setting and those that cannot be told from it, if there are any."""
         steady = [setting for setting in self.settings if setting.mean is not None and not setting.broken]
-        rivals = [other for other in steady[1:] if not other.told_from(steady[0])]
+        rivals = [other for other in steady[1:] if not other.differs_from(steady[0])]
         return [steady[0], *rivals] if rivals else []
 
     # -- beside it ---------------------------------------------------------------------------------------------------

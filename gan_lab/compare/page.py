@@ -17,7 +17,7 @@ from gan_lab.compare.sheets import samples
 from gan_lab.compare.statistics import interquartile_weights
 from gan_lab.compare.table import headline, health, verdict
 from gan_lab.config.identity import short_keys
-from gan_lab.display.terminal import shown
+from gan_lab.display.terminal import shortened
 from gan_lab.tracking.run_directory import SELECTION
 
 WEB = Path(__file__).parent / "web"
@@ -137,7 +137,7 @@ def _search(found: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "trial": best["trial"],
                 "values": " ".join(f"{word} {value:.4g}" for word, value in best["values"].items()),
-                "settings": " ".join(f"{keys[key]}={shown(str(value))}" for key, value in best["params"].items()),
+                "settings": " ".join(f"{keys[key]}={shortened(str(value))}" for key, value in best["params"].items()),
             }
             for best in found["best"][:5]
         ],
@@ -147,7 +147,7 @@ def _search(found: Mapping[str, Any]) -> dict[str, Any]:
 def _word(value: Any) -> str:
     if value is None:
         return "-"
-    return " ".join(map(str, value)) if isinstance(value, tuple) else shown(str(value))
+    return " ".join(map(str, value)) if isinstance(value, tuple) else shortened(str(value))
 
 
 def _digits(value: float | None, digits: int = 4) -> float | None:

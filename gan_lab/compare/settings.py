@@ -9,7 +9,7 @@ from typing import Any
 
 from gan_lab.compare.runs import Reading, Run
 from gan_lab.compare.statistics import bootstrap_interval, interquartile_mean
-from gan_lab.display.terminal import shown
+from gan_lab.display.terminal import shortened
 
 ENOUGH = 3  # runs of a setting: with fewer, seeds alone part the intervals of equal settings too often
 
@@ -47,14 +47,14 @@ class Setting:
 
     @property
     def name(self) -> str:
-        return " ".join(f"{shorter(key)}={shown(str(value))}" for key, value in self.labels.items()) or "all runs"
+        return " ".join(f"{shorter(key)}={shortened(str(value))}" for key, value in self.labels.items()) or "all runs"
 
     @property
     def broken(self) -> list[Run]:
         """Runs that training itself stopped."""
         return [run for run in self.runs if run.status == "diverged"]
 
-    def told_from(self, other: Setting) -> bool:
+    def differs_from(self, other: Setting) -> bool:
         """Whether the intervals of both, of enough runs each, lie apart."""
         if min(len(self.values), len(other.values)) < ENOUGH or self.interval is None or other.interval is None:
             return False

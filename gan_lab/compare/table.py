@@ -13,7 +13,7 @@ from rich.text import Text
 from gan_lab.compare.comparison import Comparison
 from gan_lab.compare.runs import Run
 from gan_lab.compare.settings import ENOUGH, Key, Setting, short, shorter
-from gan_lab.display.terminal import shown, wide_terminal
+from gan_lab.display.terminal import shortened, wide_terminal
 
 REASONS = 10  # how many failed runs and warnings are told one by one
 COLOURS = {"best": "bold green", "worse": "dim", "inconclusive": "yellow"}
@@ -42,10 +42,10 @@ def headline(comparison: Comparison) -> str:
     if comparison.metric is None:
         return f"{told}, without scores to rank them by"
     way = "lower" if comparison.lower else "higher"
-    return f"{told}, by {short(comparison.metric)} ({way} is better){moment(comparison)}"
+    return f"{told}, by {short(comparison.metric)} ({way} is better){at_text(comparison)}"
 
 
-def moment(comparison: Comparison) -> str:
+def at_text(comparison: Comparison) -> str:
     """After how much training, and with how many samples."""
     readings = comparison.readings
     if not readings:
@@ -123,7 +123,7 @@ def _table(comparison: Comparison, others: list[Key]) -> Table:
 
 
 def _row(comparison: Comparison, setting: Setting, place: int, keys: list[str], others: list[Key]) -> list[Any]:
-    labels = [Text("-" if setting.labels.get(key) is None else shown(str(setting.labels[key]))) for key in keys]
+    labels = [Text("-" if setting.labels.get(key) is None else shortened(str(setting.labels[key]))) for key in keys]
     counted = len(setting.readings) if comparison.metric else sum(run.status == "finished" for run in setting.runs)
     score: list[Any] = []
     if comparison.metric is not None:

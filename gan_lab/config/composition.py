@@ -94,13 +94,13 @@ def check_each_value(parsed: Sequence[Override], composed: DictConfig) -> None:
             try:
                 OmegaConf.update(trial, override.key_or_group, OverridesParser.create().parse_override(word).value())
             except OmegaConfBaseException as error:
-                raise ValueError(f"{word}: {one_line(error)}") from error
+                raise ValueError(f"{word}: {hydra_message(error)}") from error
             check_parts(trial)
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> ValueError:
     """Hydra's message as one line with the remedy."""
-    text = one_line(error)
+    text = hydra_message(error)
     if plugin := re.search(r"Could not find 'hydra/(launcher|sweeper)/([^']+)'", str(error)):
         return _no_plugin(plugin[1], plugin[2], str(error))
     missing = re.search(r"Could not override '([^']+)'", text)
@@ -138,7 +138,7 @@ def _no_plugin(kind: str, name: str, message: str) -> ValueError:
     return unknown(f"hydra/{kind}", name, available[1].split() if available else ())
 
 
-def one_line(error: BaseException) -> str:
+def hydra_message(error: BaseException) -> str:
     """The messages of an error and its cause, without Hydra's advice to force it with +."""
     lines: list[str] = []
     for e in (error, error.__cause__):

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass
-class Search:
+class OptunaSearch:
     """`hydra/sweeper=optuna`: what is searched stands on the command line, in Hydra's grammar, or in `params`."""
 
     _target_: str = "hydra_plugins.gan_lab.OptunaSweeper"  # where Hydra looks; supervise.py puts it there
@@ -54,7 +54,7 @@ class RayTasks:
 
 
 CHOICES = (
-    ("hydra/sweeper", "optuna", Search),
+    ("hydra/sweeper", "optuna", OptunaSearch),
     ("hydra/launcher", "slurm", SlurmJobs),
     ("hydra/launcher", "ray", RayTasks),
 )

@@ -30,7 +30,7 @@ def shipped_experiments() -> dict[str, Any]:
     return {path.stem: OmegaConf.load(path) for path in paths}
 
 
-def says_something_to_hydra(experiment: str) -> bool:
+def sets_hydra_options(experiment: str) -> bool:
     """Whether an experiment may be a sweep, as far as that can be said without composing it."""
     known = shipped_experiments() | {"none": {}}
     return "hydra" in known.get(experiment, {"hydra": None})

@@ -14,26 +14,26 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-LONG = 10  # characters of a number
+LONG = 10  # characters of a short_number
 
 
 @dataclass(frozen=True)
-class Speaker:
+class OutputLabel:
     """A job that shares the terminal with others at work, each in a process of its own."""
 
     name: str
     others: int = 0  # how many speak at the same time
 
 
-_speaker: Speaker | None = None  # None: this process has the terminal for itself
+_label: OutputLabel | None = None  # None: this process has the terminal for itself
 
 
-def current_speaker() -> Speaker | None:
+def current_label() -> OutputLabel | None:
     """Who signs this process's lines; None where it has the terminal for itself."""
-    return _speaker
+    return _label
 
 
-class _Signed(io.TextIOBase):
+class _LabelledStream(io.TextIOBase):
     """A stream whose every line says who speaks. A line is written at once, or another job's would break into it."""
 
     def __init__(self, stream: TextIO, name: str) -> None:
@@ -55,21 +55,21 @@ class _Signed(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def speaking(speaker: Speaker) -> Iterator[None]:
+def labelled_output(label: OutputLabel) -> Iterator[None]:
     """Sign everything that this process prints, and print less."""
-    global _speaker
-    _speaker = speaker
+    global _label
+    _label = label
     try:
         with (
-            contextlib.redirect_stdout(_Signed(sys.stdout, speaker.name)) as out,
-            contextlib.redirect_stderr(_Signed(sys.stderr, speaker.name)) as err,
+            contextlib.redirect_stdout(_LabelledStream(sys.stdout, label.name)) as out,
+            contextlib.redirect_stderr(_LabelledStream(sys.stderr, label.name)) as err,
         ):
             yield
             for stream in (out, err):
                 if stream._rest:
                     stream.write("\n")
     finally:
-        _speaker = None
+        _label = None
 
 
 class _Terminal(Console):
@@ -90,15 +90,15 @@ def wide_terminal() -> Console:
     return output
 
 
-def shown(value: str) -> str:
+def shortened(value: str) -> str:
     """A value as a person wants to read it: of the many digits that a sampler draws, four."""
     if len(value) > LONG and re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", value):
         return f"{float(value):.4g}"
     return value
 
 
-def number(value: Any) -> str:
-    """Three digits of a number, a count as it is, and a dash for what is no number."""
+def short_number(value: Any) -> str:
+    """Three digits of a short_number, a count as it is, and a dash for what is no short_number."""
     if not isinstance(value, (int, float)):
         return "-"
     whole = value == int(value) if math.isfinite(value) else False  # a count: 1000 modes are not 1e+03

@@ -11,7 +11,7 @@ from gan_lab.feature_extractors.fidelity import downloaded_inception
 from gan_lab.registry import feature_extractors
 
 
-class NotAtHand(ValueError):
+class NoExtractor(ValueError):
     """No extractor fits, or none is here without a download. Whoever asked for nothing in particular goes without."""
 
 
@@ -19,13 +19,13 @@ class NotAtHand(ValueError):
 def auto(dataset: Any, sample_shape: tuple[int, ...]) -> nn.Module:
     """The data set's own one, else Inception where its weights have been downloaded before: nothing is downloaded.
 
-    Raises NotAtHand where there is neither.
+    Raises NoExtractor where there is neither.
     """
     own = getattr(dataset, "feature_extractor", None)
     if own is None and len(sample_shape) != 3:
-        raise NotAtHand("these samples are points, and no extractor is made for them")
+        raise NoExtractor("these samples are points, and no extractor is made for them")
     if own is None and not downloaded_inception():
-        raise NotAtHand(
+        raise NoExtractor(
             "none ships for these data, and Inception's weights are not here: feature_extractor=inception-v3-compat "
             "downloads them, feature_extractor.weights=FILE reads them"
         )
@@ -33,11 +33,11 @@ def auto(dataset: Any, sample_shape: tuple[int, ...]) -> nn.Module:
     try:
         extractor: nn.Module = feature_extractors.build(OmegaConf.create({"name": name}), sample_shape=sample_shape)
     except ValueError as error:
-        raise NotAtHand(str(error)) from error
+        raise NoExtractor(str(error)) from error
     return extractor
 
 
 @feature_extractors.register("none")
 def none() -> nn.Module:
     """No extractor, and so no measure that needs one."""
-    raise NotAtHand("feature_extractor=none")
+    raise NoExtractor("feature_extractor=none")

@@ -18,7 +18,7 @@ MOST = 10_000  # samples that are compared with each other pair by pair
 
 
 @dataclass
-class Known:
+class ReferenceSplit:
     """One split of the data as an extractor sees it."""
 
     features: Tensor  # float32 [N, D]
@@ -40,8 +40,8 @@ class Known:
 class Reference:
     """The data that samples are compared with. What does not depend on samples is computed once for all of them."""
 
-    train: Known
-    test: Known | None = None
+    train: ReferenceSplit
+    test: ReferenceSplit | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     _radii: dict[int, Tensor] = field(default_factory=dict)
 

@@ -15,7 +15,7 @@ from gan_lab.datasets.cache import Rows, cached, content_key
 from gan_lab.datasets.store import Store
 from gan_lab.feature_extractors import Features
 from gan_lab.metrics.distances import Moments, Statistics
-from gan_lab.metrics.inputs import Known, Reference
+from gan_lab.metrics.inputs import ReferenceSplit, Reference
 
 BATCH = 128  # pictures in the extractor at once
 Tell = Callable[[str], object]
@@ -98,7 +98,7 @@ def has_test(dataset: Any) -> bool:
     return "test" in getattr(dataset, "splits", ())
 
 
-def _known(store: Store, extractor: nn.Module, split: str, tell: Tell, column: str) -> Known:
+def _known(store: Store, extractor: nn.Module, split: str, tell: Tell, column: str) -> ReferenceSplit:
     pictures, digest = store.columns[column], store.digest_of(column)
     about = (identity(extractor), weights_hash(extractor), getattr(extractor, "layer", None), extractor.resize)
     key = content_key(digest, *about, 1)
@@ -115,4 +115,4 @@ def _known(store: Store, extractor: nn.Module, split: str, tell: Tell, column: s
 
     columns = cached("features", key, rows, verify=True).columns
     known = Statistics(columns["mean"][0], columns["covariance"])
-    return Known(columns["features"], known, digest, pictures, store.columns.get("label"))
+    return ReferenceSplit(columns["features"], known, digest, pictures, store.columns.get("label"))

@@ -112,12 +112,12 @@ class LatentConsistency:
         every: Positive = 1,
     ) -> None:
         self.parts = {
-            "discriminator": LatentBlindness(discriminator_weight, noise, every),
-            "generator": LatentSight(generator_weight, noise, every),
+            "discriminator": DiscriminatorLatentConsistency(discriminator_weight, noise, every),
+            "generator": GeneratorLatentConsistency(generator_weight, noise, every),
         }
 
 
-class LatentBlindness:
+class DiscriminatorLatentConsistency:
     """zcr's part for D."""
 
     player = "discriminator"
@@ -131,7 +131,7 @@ class LatentBlindness:
         return disagreement(forward.fake_logits, forward.judge(near, forward.fake_label, "fake").logits)
 
 
-class LatentSight:
+class GeneratorLatentConsistency:
     """zcr's part for G: negative, since G is to make the distance large."""
 
     player = "generator"

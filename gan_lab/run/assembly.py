@@ -25,7 +25,7 @@ from gan_lab.datasets.cache import cache_folder
 from gan_lab.datasets.columns import described, to_plain
 from gan_lab.datasets.store import Store
 from gan_lab.datasets.validation import Validation
-from gan_lab.feature_extractors.choice import NotAtHand
+from gan_lab.feature_extractors.choice import NoExtractor
 from gan_lab.metrics.evaluator import Evaluator
 from gan_lab.metrics.reference import has_test
 from gan_lab.run.optimization import build_optimizers, build_schedules, correct_for_lazy_phases, scheduled
@@ -173,7 +173,7 @@ def build_evaluator(
             try:
                 extractor = registry.feature_extractors.build(config.feature_extractor, **values)
                 extractor.settings = {name: value for name, value in arguments.items() if value != defaults[name]}
-            except NotAtHand as error:
+            except NoExtractor as error:
                 why = str(error)
     evaluator = Evaluator(
         dataset, lambda: _store(dataset), extractor, evaluation.metrics, why_none=why, device=device, task=task

@@ -107,7 +107,7 @@ LEVELS = ("", "warning", "critical")
 
 
 @dataclass
-class Warned:
+class HealthWarning:
     """A warning that is or was on: since when, until when, and how bad it became."""
 
     signal: str
@@ -133,7 +133,7 @@ class Health(Hook):
         game: Game,
         averaged: nn.ModuleDict,
         every: int,
-        warn: Callable[[Warned], object],
+        warn: Callable[[HealthWarning], object],
         held_out: Data | None = None,
     ) -> None:
         self.period, self.averaged, self.warn = Every(every), averaged, warn
@@ -147,7 +147,7 @@ class Health(Hook):
         self._usual: dict[str, list[float]] = {}  # medians of the norms at the last looks
         self._margins: list[float] = []
         self._values: dict[str, list[float]] = {rule.signal: [] for rule in RULES}
-        self.warned: dict[str, Warned] = {}
+        self.warned: dict[str, HealthWarning] = {}
         self.on: dict[str, int] = {}  # levels of the warnings that are on
 
     # -- between looks: nothing waits for the device ---------------------------------------------------------------
@@ -183,7 +183,7 @@ class Health(Hook):
     def _note(self, rule: Rule, level: int, images: int, value: float) -> None:
         before = self.warned.get(rule.signal)
         if before is None:
-            before = Warned(rule.signal, rule.title, "", images, images, value, rule.threshold, "", rule.advice)
+            before = HealthWarning(rule.signal, rule.title, "", images, images, value, rule.threshold, "", rule.advice)
             self.warned[rule.signal] = before
         before.last, before.value, before.found = images, value, rule.found.format(value)
         if level > LEVELS.index(before.level):
@@ -236,7 +236,7 @@ class Health(Hook):
         self._seen = {name: [values.to(device)] for name, values in memory["seen"].items()}
         self._first, self._usual, self._margins = memory["first"], memory["usual"], memory["margins"]
         self._values |= memory["values"]
-        self.warned = {signal: Warned(**warned) for signal, warned in memory["warned"].items()}
+        self.warned = {signal: HealthWarning(**warned) for signal, warned in memory["warned"].items()}
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

@@ -42,7 +42,7 @@ class Operations(TorchDispatchMode):
 
 
 @dataclass
-class Spent:
+class PhaseCost:
     """What one phase cost in the steps that were looked at: seconds by part, and by operator."""
 
     seconds: float = 0.0
@@ -125,10 +125,10 @@ class Profile(Hook):
         self._spans.append((name, now - self._clock))
         self._clock = now
 
-    def _spent(self, game: Game) -> dict[str, Spent]:
+    def _spent(self, game: Game) -> dict[str, PhaseCost]:
         """By phase. An event belongs to the first mark behind it."""
         events = sorted(self._profiler.events(), key=lambda event: event.time_range.start)
-        found: dict[str, Spent] = defaultdict(Spent)
+        found: dict[str, PhaseCost] = defaultdict(PhaseCost)
         for name, seconds in self._spans:
             found[name].seconds += seconds
             found[name].plays += 1
@@ -144,7 +144,7 @@ class Profile(Hook):
         return found
 
 
-def _add(spent: Spent, event: Any, on_device: bool) -> None:
+def _add(spent: PhaseCost, event: Any, on_device: bool) -> None:
     if event.device_type != torch.autograd.DeviceType.CPU:
         return  # kernels: each is counted with the operator that launched it
     seconds = (event.self_device_time_total if on_device else event.self_cpu_time_total) / 1e6
@@ -173,7 +173,7 @@ def _called(event: Any) -> str:
     return " ".join([name, *("x".join(map(str, shape)) for shape in shapes)])
 
 
-def table(spent: Mapping[str, Spent], steps: int, batch_size: int) -> Iterable[str]:
+def table(spent: Mapping[str, PhaseCost], steps: int, batch_size: int) -> Iterable[str]:
     """Lines: a phase's milliseconds a step, the share of each part, and its most expensive operators."""
     whole = sum(phase.seconds for phase in spent.values())
     rate = steps * batch_size / whole

@@ -8,7 +8,7 @@ from typing import Any
 
 from gan_lab.display.pictures import Sheet, save_sheet
 from gan_lab.run.failures import RetryLater
-from gan_lab.run.health import Health, Warned
+from gan_lab.run.health import Health, HealthWarning
 from gan_lab.tracking import Tracker
 from gan_lab.tracking.console import Console
 from gan_lab.tracking.run_directory import RunDirectory
@@ -45,7 +45,7 @@ class Records:
         if health:
             self.summary(health=[asdict(warned) for warned in health.warned.values()])
 
-    def warn(self, warned: Warned) -> None:
+    def warn(self, warned: HealthWarning) -> None:
         for tracker in self.trackers:
             tracker.warn(asdict(warned))
 

@@ -36,7 +36,7 @@ from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 from gan_lab.tracking.wandb import WandbTracker, decide_mode
 
 PICTURE_SEED = 0  # every run's pictures show the same latents, so that they can be compared
-WORTH_A_LINE = 5_000  # samples whose scoring takes long enough to be told
+ANNOUNCED = 5_000  # samples whose scoring takes long enough to be told
 TAGS = ("dataset", "degradation", "generator", "discriminator", "loss")  # groups whose choices are tags in W&B
 
 
@@ -251,7 +251,7 @@ class TrainingRun:
                 self._score()
 
     def _score(self) -> None:
-        if self.assembly.evaluator.metrics and self.assembly.evaluation.samples >= WORTH_A_LINE:
+        if self.assembly.evaluator.metrics and self.assembly.evaluation.samples >= ANNOUNCED:
             seeds = len(self.scoring.final_seeds)
             of_seeds = f" of {seeds} noise seeds" if seeds > 1 else ""
             self.records.say(f"  scoring {self.assembly.evaluation.samples:,} samples{of_seeds}")

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan_lab.display.terminal import shown
+from gan_lab.display.terminal import shortened
 from gan_lab.tracking.run_directory import write_atomically
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def findings(search: Search) -> list[str]:
             content["best"].append({"trial": trial.number, "values": values, "params": trial.params})
         content["importances"] = importances(study)
         for best in content["best"][:5]:
-            settings = " ".join(f"{search.labels[k]}={shown(str(v))}" for k, v in best["params"].items())
+            settings = " ".join(f"{search.labels[k]}={shortened(str(v))}" for k, v in best["params"].items())
             scores = " ".join(f"{word} {value:.4g}" for word, value in best["values"].items())
             lines.append(f"best      {scores}  {settings}  (trial {best['trial']})")
     if content["importances"]:
@@ -67,12 +67,12 @@ def read_findings(folder: Path) -> dict[str, Any] | None:
     """What a search in this folder has found, or None where there was none or its file is mangled."""
     try:
         content: dict[str, Any] = json.loads((folder / FINDINGS).read_text())
-        return content if in_a_line(content) else None
+        return content if one_line_summary(content) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def in_a_line(content: dict[str, Any]) -> str:
+def one_line_summary(content: dict[str, Any]) -> str:
     shares = ", ".join(f"{key} {share:.0%}" for key, share in content["importances"].items())
     told = f"search of {content['trials']} trials: {content['told']}"
     return told + (f"; what matters: {shares}" if shares else "")

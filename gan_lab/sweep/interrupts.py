@@ -86,7 +86,7 @@ class Interrupts:
                 return
 
 
-def told_to_stop(stop: Path, parent: int | None) -> signal.Signals | None:
+def stop_signal(stop: Path, parent: int | None) -> signal.Signals | None:
     """The signal that ended the sweep, if one did: a file says so, or the process that began it, if here, is gone."""
     if parent is not None and os.getppid() != parent:
         return signal.SIGTERM
@@ -109,7 +109,7 @@ def _leave_with(parent: int) -> None:
 
 
 @contextlib.contextmanager
-def stoppable(stop: Path, parent: int | None) -> Iterator[None]:
+def stop_with_sweep(stop: Path, parent: int | None) -> Iterator[None]:
     """While a job runs in a worker process: end it when told to.
 
     A signal to this process alone, which ends this job only, is let through.
@@ -118,7 +118,7 @@ def stoppable(stop: Path, parent: int | None) -> Iterator[None]:
 
     def watch() -> None:
         while not done.wait(POLL):
-            if number := told_to_stop(stop, parent):
+            if number := stop_signal(stop, parent):
                 _thread.interrupt_main(number)
                 return
 

@@ -15,10 +15,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from gan_lab.config.hydra_store import register_resolvers
-from gan_lab.display.terminal import Speaker, speaking, terminal
+from gan_lab.display.terminal import OutputLabel, labelled_output, terminal
 from gan_lab.run.signals import INTERRUPTED, REQUEUE_SECONDS, requeue_after
 from gan_lab.sweep import plan
-from gan_lab.sweep.interrupts import stoppable, told_to_stop
+from gan_lab.sweep.interrupts import stop_with_sweep, stop_signal
 from gan_lab.sweep.study import StudyLocation
 from gan_lab.tracking.run_directory import RunDirectory
 
@@ -70,11 +70,11 @@ class SweepJob:
             code = self._run(config)
             if code in INTERRUPTED:
                 raise SystemExit(code)  # an interrupt ends the sweep with its exit code
-        elif not (self.stop and told_to_stop(self.stop, parent)):
+        elif not (self.stop and stop_signal(self.stop, parent)):
             with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as around:
-                around.enter_context(speaking(Speaker(self._name(), self.count - 1)))
+                around.enter_context(labelled_output(OutputLabel(self._name(), self.count - 1)))
                 if self.stop:
-                    around.enter_context(stoppable(self.stop, parent))
+                    around.enter_context(stop_with_sweep(self.stop, parent))
                 code = self._run(config)
                 if self.remote and requeue_after(code):
                     time.sleep(REQUEUE_SECONDS)  # Slurm ends it here; were it to return, it would count as done

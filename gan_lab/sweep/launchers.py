@@ -59,7 +59,7 @@ class PackedJob:
         return submitit.helpers.DelayedSubmission(self)
 
 
-class Remote(Launcher, ABC):
+class RemoteLauncher(Launcher, ABC):
     """Sends jobs, so many at a time, waits for all, and tells of each as it ends."""
 
     def __init__(self, **settings: Any) -> None:
@@ -124,7 +124,7 @@ class Remote(Launcher, ABC):
     def cancel(self, job: Any) -> None: ...
 
 
-class SlurmLauncher(Remote):
+class SlurmLauncher(RemoteLauncher):
     """A Slurm job each; Slurm's warning has a run save, and its job queued again."""
 
     def prepare(self) -> None:
@@ -152,7 +152,7 @@ class SlurmLauncher(Remote):
         job.cancel()
 
 
-class RayLauncher(Remote):
+class RayLauncher(RemoteLauncher):
     """A Ray task each. Ray would begin one again whose process has died; that is left to the command's repetition."""
 
     def prepare(self) -> None:
@@ -184,7 +184,7 @@ def job(task: PackedJob) -> None:
     task()
 
 
-def leave() -> None:
+def shut_down() -> None:
     """End what a launcher has started on this machine, when its jobs are done."""
     if ray := sys.modules.get("ray"):
         ray.shutdown()

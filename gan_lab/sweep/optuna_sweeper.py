@@ -46,15 +46,15 @@ class OptunaSweeper(Sweeper):
         search = OptunaSweeper.search
         assert search is not None
         study = search.open()
-        take_up(study)
-        while (left := search.total - counted(study)) > 0:
+        resume_trials(study)
+        while (left := search.total - finished_trials(study)) > 0:
             trials = [self._ask(study, search) for _ in range(min(left, self.at_a_time))]
             jobs = [search.overrides(trial.params) for trial in trials]
-            fresh = fresh_ones(study, search.folder, [job_name(job) for job in jobs])
+            fresh = jobs_to_run(study, search.folder, [job_name(job) for job in jobs])
             if fresh:
                 self._launch([jobs[i] for i in fresh], trials[fresh[0]].number)
             for trial, job in zip(trials, jobs, strict=True):
-                tell(study, trial, search.folder / job_name(job), search.objectives)
+                report_trial(study, trial, search.folder / job_name(job), search.objectives)
 
     def _launch(self, jobs: list[list[str]], first: int) -> None:
         assert self.launcher is not None
@@ -67,7 +67,7 @@ class OptunaSweeper(Sweeper):
         return trial
 
 
-def fresh_ones(study: Any, folder: Path, names: Sequence[str]) -> list[int]:
+def jobs_to_run(study: Any, folder: Path, names: Sequence[str]) -> list[int]:
     """Which of the jobs are to run: not those that were told before or pruned, nor one twice at a time."""
     told = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and not t.user_attrs.get(ABANDONED)]
     done = {trial.user_attrs.get(JOB) for trial in told}
@@ -75,7 +75,7 @@ def fresh_ones(study: Any, folder: Path, names: Sequence[str]) -> list[int]:
     return [i for i, name in enumerate(names) if name not in done and name not in names[:i]]
 
 
-def take_up(study: Any) -> None:
+def resume_trials(study: Any) -> None:
     """Try again what a sweep that is gone had begun: its runs go on from their checkpoints."""
     for trial in study.get_trials(states=[import_optuna().trial.TrialState.RUNNING]):
         try_again(study, trial)
@@ -84,31 +84,31 @@ def take_up(study: Any) -> None:
 def try_again(study: Any, trial: Any) -> None:
     trials = import_optuna().trial
     trials.Trial(study, trial._trial_id).set_user_attr(ABANDONED, True)
-    study.tell(trial.number, state=trials.TrialState.FAIL)
+    study.report_trial(trial.number, state=trials.TrialState.FAIL)
     study.enqueue_trial(trial.params)
 
 
-def counted(study: Any) -> int:
+def finished_trials(study: Any) -> int:
     """Trials that were told, of those that n_trials means."""
     trials = study.get_trials(deepcopy=False)
     return sum(trial.state.is_finished() and not trial.user_attrs.get(ABANDONED) for trial in trials)
 
 
-def tell(study: Any, trial: Any, folder: Path, objectives: Sequence[tuple[str, bool]]) -> None:
+def report_trial(study: Any, trial: Any, folder: Path, objectives: Sequence[tuple[str, bool]]) -> None:
     """Tell what a job's folder holds: a value, that it was pruned or diverged, or that it failed."""
     states = import_optuna().trial.TrialState
     directory = RunDirectory(folder)
     status, values = directory.status(), scores(directory, objectives)
     if status == "finished" and values is not None:
-        study.tell(trial, values)
+        study.report_trial(trial, values)
     elif status in ("pruned", "diverged") and len(objectives) == 1:
         if status == "diverged":
             trial.report(math.inf if objectives[0][1] else -math.inf, int(directory.summary.get("images") or 0))
-        study.tell(trial, state=states.PRUNED)
+        study.report_trial(trial, state=states.PRUNED)
     elif status == "killed" and not _was_tried_again(study, folder.name):
         try_again(study, trial)
     else:
-        study.tell(trial, state=states.FAIL)
+        study.report_trial(trial, state=states.FAIL)
     said = "  ".join(f"{value:.4g}" for value in values or ()) if status == "finished" else status
     terminal().print(f"trial {trial.number}: {said}", markup=False)
 
@@ -130,7 +130,7 @@ def scores(directory: RunDirectory, objectives: Sequence[tuple[str, bool]]) -> l
 
 
 @contextmanager
-def searching(search: Search, at_a_time: int) -> Iterator[None]:
+def use_search(search: Search, at_a_time: int) -> Iterator[None]:
     """While this sweep runs: what our sweeper asks for."""
     OptunaSweeper.search, OptunaSweeper.at_a_time = search, at_a_time
     try:

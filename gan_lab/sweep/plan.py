@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from gan_lab.config.identity import job_name, short_keys, unhashed
-from gan_lab.display.terminal import shown
+from gan_lab.display.terminal import shortened
 
 
 def merged(preset: Iterable[Override], command: Iterable[Override]) -> list[Override]:
@@ -46,7 +46,7 @@ def values(overrides: Iterable[str]) -> dict[str, str]:
     return {key: value for key, value in pairs if not unhashed(key)}
 
 
-def differing(jobs: Sequence[Mapping[str, str]]) -> dict[str, str]:
+def differing_keys(jobs: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """The keys in which jobs differ, each with a name short enough for a table's head."""
     keys = dict.fromkeys(key for job in jobs for key in job)
     return short_keys(key for key in keys if len({job.get(key) for job in jobs}) > 1)
@@ -54,7 +54,7 @@ def differing(jobs: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 def describe(job: Mapping[str, str], labels: Mapping[str, str]) -> str:
     """What a job has of its own: `loss=hinge seed=2`."""
-    return " ".join(f"{label}={shown(job[key])}" for key, label in labels.items() if key in job)
+    return " ".join(f"{label}={shortened(job[key])}" for key, label in labels.items() if key in job)
 
 
 @dataclass(frozen=True)

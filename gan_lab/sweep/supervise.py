@@ -38,7 +38,7 @@ def supervise(
     """
     begin = time.time()
     planned = None if jobs is None else [table.Job.planned(folder, overrides) for overrides in jobs]
-    labels = search.labels if search else plan.differing([job.overrides for job in planned or ()])
+    labels = search.labels if search else plan.differing_keys([job.overrides for job in planned or ()])
     if planned:
         at_a_time = f", {workers.count} at a time" if workers.count > 1 else ""
         jobs_of = "1 job" if len(planned) == 1 else f"{len(planned)} jobs"
@@ -63,7 +63,7 @@ def supervise(
         code = 1
     finally:
         if workers.remote:
-            launchers.leave()
+            launchers.shut_down()
         elif workers.count > 1:
             _end_workers()
     if interrupts.received is not None:
@@ -144,7 +144,7 @@ def _planned(
     """While it lasts, the sweeper hands out these jobs, or asks Optuna for some."""
     if jobs:
         return sweeper.planned(jobs)
-    return optuna_sweeper.searching(search, workers.count) if search else nullcontext()
+    return optuna_sweeper.use_search(search, workers.count) if search else nullcontext()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gan_lab.config.identity import job_name
-from gan_lab.display.terminal import shown, wide_terminal
+from gan_lab.display.terminal import shortened, wide_terminal
 from gan_lab.metrics.base import is_headline, short_names
 from gan_lab.sweep import plan
 from gan_lab.sweep.job import REFUSED
@@ -96,7 +96,7 @@ def report(jobs: Sequence[Job], start: float, *, interrupted: bool, findings: Se
     output = wide_terminal()
     outcomes = [job.read(begun=job.seen_since(start) and not interrupted) for job in jobs]
     seconds = time.time() - start
-    labels = plan.differing([job.overrides for job in jobs])
+    labels = plan.differing_keys([job.overrides for job in jobs])
     unfinished = [outcome for outcome in outcomes if outcome.status not in DONE]
     _print(output, outcomes, labels, _rows)
     pruned = sum(outcome.status == "pruned" for outcome in outcomes)
@@ -158,7 +158,7 @@ def _table(
     """Columns of what differs, of other words, and of scores."""
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     for key, label in labels.items():
-        values = (shown(outcome.job.overrides.get(key, "")) for outcome in outcomes)
+        values = (shortened(outcome.job.overrides.get(key, "")) for outcome in outcomes)
         longest = max(len(label), *map(len, values))
         table.add_column(Text(label), overflow="fold", min_width=min(longest, NARROW), max_width=40)
     for name in names:
@@ -187,7 +187,7 @@ def _rows(
     for outcome in outcomes:
         link = outcome.wandb if outcome.wandb.startswith("http") else None
         table.add_row(
-            *(Text(shown(outcome.job.overrides.get(key, ""))) for key in labels),
+            *(Text(shortened(outcome.job.overrides.get(key, ""))) for key in labels),
             outcome.status,
             _number(outcome.seconds, 1),
             *(_number(outcome.scores.get(score)) for score in scores),

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from gan_lab.core.forward_pass import ForwardPass, key
 from gan_lab.core.types import AdversarialLoss, Data, Phase
 from gan_lab.datasets.store import Store, unscale
-from gan_lab.display.pictures import Sheet, beside, scatter
+from gan_lab.display.pictures import Sheet, grid, scatter
 
 CHUNK = 64  # examples that are made at once: example i of a seed is the same however many are asked for
 Example = dict[str, Tensor]  # rows of named columns, on the CPU
@@ -81,6 +81,7 @@ class Task:
         return None
 
     translates: bool = False  # whether `gan-lab apply` means something here
+    factor: int = 1  # how many times larger than their sources outputs are
 
     def source_of(self, picture: Tensor, alpha: Tensor | None) -> Tensor:
         """What `translate` takes, of a user's own picture [1, C, h, w] and its opacity [1, 1, h, w] in [0, 1]."""
@@ -100,7 +101,7 @@ class Task:
         """Examples laid out to be looked at: images in a grid, points over the data."""
         sample = examples["sample"]
         if sample.dim() == 4:
-            return Sheet(beside(unscale(sample).numpy()))
+            return Sheet(grid(unscale(sample).numpy()))
         known = data.columns["sample"][:2000] if isinstance(data, Store) else None
         return Sheet(scatter(sample, known))
 

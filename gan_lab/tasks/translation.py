@@ -227,11 +227,16 @@ class Translation(Task):
         if self.degradation is not None:
             return self.degradation.bar, torch.cat([self.degradation.solve(part) for part in source.split(CHUNK)])
         solved = enlarged(source, self.factor).clamp(-1, 1)
-        return "input" if self.factor == 1 else "bicubic", shown(solved, target.shape[1])
+        return "input" if self.factor == 1 else "bicubic", _as_picture(solved, target.shape[1])
 
     def sheet(self, examples: Example, data: Data | None) -> Sheet:
         """Rows of input, output and truth."""
         channels = 3 if examples["target"].shape[1] >= 3 else 1
-        rows = [shown(examples[name], channels) for name in ("source", "sample", "target")]
+        rows = [_as_picture(examples[name], channels) for name in ("source", "sample", "target")]
         rows[0] = interpolate(rows[0], scale_factor=self.factor, mode="nearest")
         return Sheet(beside(*(unscale(pictures).numpy() for pictures in rows)), "from the left: input, output, truth")
+
+
+def _as_picture(bands: Tensor, channels: int) -> Tensor:
+    """Pictures [B, C, H, W] of any number of bands as `channels` channels; of too few, the first one is repeated."""
+    return shown(bands if bands.shape[1] >= channels else bands[:, :1], channels)

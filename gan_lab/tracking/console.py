@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gan_lab.display.terminal import current_speaker, number, terminal
+from gan_lab.display.terminal import current_label, number, terminal
 from gan_lab.tracking.run_directory import SELECTION, SPEED
 
 PLAIN_SECONDS = 20.0  # between two lines without a terminal
@@ -23,7 +23,7 @@ class Console:
         """`losses` are the records' names that are worth the place: `generator/adversarial`."""
         self.terminal, self.losses = terminal(), losses
         self.total, self._printed = total, time.monotonic()
-        others = current_speaker()
+        others = current_label()
         self._alone = others is None
         self._pause = PLAIN_SECONDS * (1 + (others.others if others else 0))
         self._progress: Progress | None = None

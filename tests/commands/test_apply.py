@@ -261,9 +261,7 @@ def test_a_png_of_16_bits_is_read_back(channels: int, tmp_path: Path) -> None:
 # -- what cannot be done -----------------------------------------------------------------------------------------------
 
 
-def test_bad_files_are_named_and_the_others_done(
-    runs: Path, workdir: Path, said: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_files_are_named_and_the_others_done(runs: Path, workdir: Path, said: pytest.CaptureFixture[str]) -> None:
     for name in ("good", "fine"):
         save(workdir / f"in/{name}.png", smooth(16, 16, 1))
     save(workdir / "in/colour.png", smooth(16, 16, 3))

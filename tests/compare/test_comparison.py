@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gan_lab.cli import main
-from gan_lab.compare.command import moment
+from gan_lab.compare.command import parse_at
 from gan_lab.compare.comparison import At, Comparison
 from gan_lab.compare.runs import find
 from gan_lab.tracking.run_directory import RunDirectory
@@ -291,7 +291,7 @@ def test_without_a_common_number_of_images_it_says_why(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["epochs=3", "images=", "images=-1", "seconds=soon", "seconds=inf", "images=nan"])
 def test_a_moment_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="--at"):
-        moment(text)
+        parse_at(text)
 
 
 # -- runs that are not whole -------------------------------------------------------------------------------------------

@@ -52,6 +52,18 @@ def test_the_identity_in_tiles_is_the_picture_to_the_last_bit(size: tuple[int, i
     assert set(calls.sizes) == {(min(size[0], 32), min(size[1], 32))}
 
 
+@pytest.mark.parametrize(("side", "overlap"), [(32, 16), (100, 25), (300, 64)])
+def test_tiles_overlap_by_a_quarter_within_limits(side: int, overlap: int) -> None:
+    first: list[int] = []
+
+    def noted(source: Tensor) -> Tensor:
+        first.append(int(source[0, 0, 0, 0]))
+        return source
+
+    translated(noted, torch.arange(700.0).expand(1, 1, 1, 700), tile=side)
+    assert first == starts(700, side, overlap)
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("factor", [2, 3, 4])
 def test_a_bicubic_enlargement_in_tiles_is_that_of_the_whole(size: tuple[int, int], factor: int) -> None:

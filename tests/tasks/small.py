@@ -29,7 +29,7 @@ def changed(config: DictConfig, words: Sequence[str]) -> DictConfig:
     for word in words:
         key, _, value = word.partition("=")
         kind = registry.GROUPS.get(key)
-        if kind is None:
+        if kind is None or value == "null":
             OmegaConf.update(config, key, yaml.safe_load(value))
             continue
         nodes = {

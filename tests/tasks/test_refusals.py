@@ -1,0 +1,105 @@
+"""Tasks with parts that are not theirs: exit code 2, one line that helps, and nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gan_lab.cli import main
+from tests.tasks.toys import PATCHES, QUICK, TRANSLATION, UNET
+
+PLAIN = [*QUICK, "dataset=toy_deep", "run_dir=run"]
+PAIRED = [*QUICK, "dataset=toy_deep", "dataset.factor=2", "task=translation", *UNET, *PATCHES, "run_dir=run"]
+BARE = [*QUICK, "task=translation", "degradation=super_resolution", "dataset=toy_deep", "run_dir=run"]
+MADE = [*QUICK, *TRANSLATION, "run_dir=run"]
+REFUSED = [
+    ([*BARE, "generator=dcgan"], "generator=dcgan does not take input_shape", "srresnet, unet"),
+    ([*PLAIN, "generator=unet"], "generator=unet needs input_shape", "choose another part"),
+    ([*PLAIN, "degradation=denoising"], "degradation=denoising", "task=generation has no use for it"),
+    ([*PAIRED, "degradation=denoising"], "has sources of its own", "leave the degradation out"),
+    ([*MADE, "dataset=mixture"], "wants pictures", "choose another data set"),
+    ([*MADE, "degradation=blur"], "degradation=blur", "denoising, inpainting, super_resolution"),
+    ([*MADE, "dataset.image_size=30", "degradation.factor=4"], "30 x 30 do not divide by factor=4", "28 and 32"),
+    ([*MADE, "discriminator.conditioning=projection"], "needs labels", "discriminator.conditioning=none"),
+    ([*MADE, "regularizer=[zcr]"], "regularizer zcr needs latents", "leave it out"),
+    ([*MADE, "task.pixel_weight=-1"], "task.pixel_weight=-1", "at least 0"),
+    ([*MADE, "task.n_critic=2"], "task has no key n_critic", "pixel_images"),
+    ([*MADE, "evaluation.metrics=[psnr_barr]"], "Did you mean psnr_bar", ""),
+    ([*PLAIN, "evaluation.metrics=[psnr]"], "psnr cannot be measured", "no target"),
+    ([*MADE, "evaluation.select_by=sharpness"], "neither better nor worse", ""),
+    ([*MADE, "optimizer/encoder=adam"], "optimizer/encoder", "Choose from"),
+    ([*MADE, "+optimizer/encoder=adam"], "optimizer/encoder", ""),
+    ([*MADE, "optimizer.encoder.learning_rate=0.1"], "optimizer has no key encoder", "discriminator, generator"),
+    ([*QUICK, "task=translation", *UNET, *PATCHES, "dataset=mnist5k", "run_dir=run"], "wants pairs", "dataset=pairs"),
+    ([*QUICK, "task=translation", *UNET, "dataset=pairs", "run_dir=run"], "dataset.path=FOLDER", "source and target"),
+]  # fmt: skip
+
+
+def refused(words: list[str], capfd: pytest.CaptureFixture[str], *expected: str) -> str:
+    before = sorted(Path().rglob("*"))
+    capfd.readouterr()
+    code = main(words)
+    error = capfd.readouterr().err
+    assert code == 2, error
+    assert error.startswith("gan-lab: "), error
+    assert error.count("\n") == 1, error
+    for text in expected:
+        assert text in error
+    assert sorted(Path().rglob("*")) == before
+    return error
+
+
+@pytest.mark.parametrize(("words", "what", "remedy"), REFUSED, ids=[what for _, what, _ in REFUSED])
+def test_a_part_that_is_not_the_tasks_is_refused(
+    words: list[str], what: str, remedy: str, workdir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    refused(["train", *words], capfd, what, remedy)
+
+
+@pytest.mark.xfail(strict=True, reason="FAULT config/composition.py, _explain: does not say that no degradation is chosen")
+def test_a_setting_of_a_part_that_is_not_chosen_is_refused_with_what_to_choose(
+    workdir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for word in MADE if not word.startswith("degradation")]
+    refused(["train", *words, "degradation.factor=2"], capfd, "choose degradation=")
+
+
+@pytest.mark.xfail(strict=True, reason="FAULT metrics/evaluator.py, selecting: psnr_bar has a direction; it never changes")
+def test_selecting_by_what_no_network_changes_is_refused_with_the_reason(
+    workdir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    error = refused(["train", *MADE, "evaluation.select_by=psnr_bar"], capfd, "evaluation.select_by=psnr_bar")
+    assert "neither better nor worse" not in error
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished translation."""
+    path = tmp_path_factory.mktemp("refusals") / "run"
+    words = [*MADE[:-1], "trainer.images=8", "evaluation.every=0", "evaluation.metrics=[]", f"run_dir={path}"]
+    assert main(["train", *words]) == 0
+    return path
+
+
+SAMPLED = [
+    (["--label", "1"], "--label 1", "makes nothing by classes"),
+    (["--grid", "interpolation"], "--grid", "interpolation"),
+    (["--grid", "neighbours"], "--grid", "neighbours"),
+    (["--num", "0"], "--num 0", "at least 1"),
+    (["--out", "lines.txt"], "--out lines.txt", ".png"),
+]
+
+
+@pytest.mark.parametrize(("words", "what", "remedy"), SAMPLED, ids=[" ".join(words) for words, *_ in SAMPLED])
+def test_a_translation_is_not_sampled_as_a_generator_of_noise_is(
+    words: list[str], what: str, remedy: str, run: Path, workdir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    refused(["sample", str(run), *words], capfd, what, remedy)
+
+
+def test_a_run_of_one_task_does_not_go_on_as_another(
+    run: Path, workdir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [*QUICK, "task=generation", "dataset=toy_deep", "discriminator=patchgan", "discriminator.layers=1"]
+    refused(["train", *words, "trainer.images=16", f"run_dir={run}"], capfd, "run_dir")
