@@ -1,4 +1,4 @@
-"""What the discriminator sees: augmentations of its inputs, real and fake alike, differentiable for the generator."""
+"""Augmentations of the discriminator's inputs, real and fake. They are differentiable, for the generator's gradient."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gan_lab.registry import Share, augmentations
 
 @augmentations.register("none")
 class Identity:
-    """D sees the images themselves."""
+    """No augmentation: D gets the images themselves."""
 
     def __call__(self, forward: ForwardPass, images: Tensor, stream: str) -> Tensor:
         return images
@@ -22,9 +22,9 @@ class Identity:
 
 @augmentations.register("flip")
 class Flip:
-    """Mirrors images [B, C, H, W] left to right with probability `p`, real and fake ones by draws of their own.
+    """Mirrors images [B, C, H, W] left to right with probability `p`, with separate draws for real and fake images.
 
-    It asks for an image size so that points, which have none, are refused.
+    The parameter `image_size` is only there so that data of points, which have none, are refused.
     """
 
     def __init__(self, image_size: ImageSize, *, p: Share = 0.5) -> None:
@@ -39,9 +39,9 @@ class Flip:
 class DiffAugment:
     """Differentiable augmentation of images [B, C, H, W] in [-1, 1] (Zhao et al. 2020, arXiv 2006.10738, section 3).
 
-    The policy's parts, applied in order, real and fake images by draws of their own:
+    The policy's parts are applied in order, with separate draws for real and fake images:
     color: brightness shifted by up to 0.5, saturation scaled by 0 to 2, contrast by 0.5 to 1.5;
-    translation: by up to an eighth of the image each way, zeros (mid-grey) moving in;
+    translation: by up to an eighth of the image in each direction, filled with zeros (mid-grey);
     cutout: a window of half the image's height and width is set to zero.
     Raises ValueError where the policy is empty.
     """
@@ -65,12 +65,12 @@ class DiffAugment:
 
 
 def color(images: Tensor, uniform: Tensor) -> Tensor:
-    """Brightness, saturation and contrast, in this order, from uniform numbers [B, 3].
+    """Change brightness, saturation and contrast, in this order, by uniform numbers [B, 3].
 
-    All three are affine in the image, its mean over channels and its mean over everything, so they are one sum: with
+    All three are affine in the image, its mean over channels and its overall mean, so together they are one sum: with
     brightness b, saturation s and contrast c,  c s x + c (1 - s) grey + (1 - c) mean + b.
     """
-    images = images.to(torch.promote_types(images.dtype, uniform.dtype))  # a bf16 mean would shift whole images
+    images = images.to(torch.promote_types(images.dtype, uniform.dtype))  # a rounded bf16 mean would shift whole images
     brightness, saturation, contrast = uniform.to(images.dtype).T.reshape(3, -1, 1, 1, 1)
     b, s, c = brightness - 0.5, saturation * 2, contrast + 0.5
     grey = images.mean(1, keepdim=True)
@@ -79,7 +79,7 @@ def color(images: Tensor, uniform: Tensor) -> Tensor:
 
 
 def translation(images: Tensor, uniform: Tensor) -> Tensor:
-    """Shifts by whole pixels, up to an eighth of the image, from uniform numbers [B, 2]; zeros move in."""
+    """Shift by whole pixels, up to an eighth of the image, by uniform numbers [B, 2]. The gap is filled with zeros."""
     (rows, row_inside), (columns, column_inside) = (
         _shifted(size, whole(uniform[:, i], -round_half(size / 8), round_half(size / 8)))
         for i, size in enumerate(images.shape[2:])
@@ -88,20 +88,20 @@ def translation(images: Tensor, uniform: Tensor) -> Tensor:
 
 
 def _shifted(size: int, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each place [B, size] of a shifted line comes from, and whether that lies inside."""
+    """The source of each place [B, size] of a shifted line, clipped to the line, and whether it was inside."""
     source = torch.arange(size, device=shift.device) - shift[:, None]
     clipped = source.clamp(0, size - 1)
     return clipped, source == clipped
 
 
 def cutout(images: Tensor, uniform: Tensor) -> Tensor:
-    """Zeros in a window of half the height and width, from uniform numbers [B, 2]; its center lies inside the image."""
+    """Zeros in a window of half the height and width, placed by uniform numbers [B, 2]; its center is in the image."""
     rows, columns = (_window(size, round_half(size / 2), uniform[:, i]) for i, size in enumerate(images.shape[2:]))
     return images * ~(rows[:, None, :, None] & columns[:, None, None, :])
 
 
 def _window(size: int, length: int, uniform: Tensor) -> Tensor:
-    """Whether each place [B, size] of a line lies in a window of that length, even ones centered between places."""
+    """Whether each place [B, size] of a line is in a window. A window of even length is centered between two places."""
     start = whole(uniform, 0, size - length % 2) - length // 2
     place = torch.arange(size, device=uniform.device) - start[:, None]
     return (place >= 0) & (place < length)
@@ -111,7 +111,7 @@ PARTS = {
     "color": (color, 3),
     "translation": (translation, 2),
     "cutout": (cutout, 2),
-}  # with how many numbers each takes
+}  # name -> (function, how many uniform numbers it takes)
 
 
 # -- pixels by their place ---------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ PARTS = {
 def flip_and_shift(images: Tensor, uniform: Tensor, flip: float, shift: int) -> Tensor:
     """Images [B, C, H, W] mirrored with probability `flip` and shifted by up to `shift` pixels each way.
 
-    From uniform numbers [B, 3]. Edges are reflected, so that nothing foreign moves in; `shift` is smaller than H and W.
+    It takes uniform numbers [B, 3]. Edges are reflected, so that no new values appear; `shift` is smaller than H and W.
     """
     rows, columns = (
         _reflect(torch.arange(size, device=images.device) - whole(uniform[:, i], -shift, shift)[:, None], size)
@@ -131,13 +131,13 @@ def flip_and_shift(images: Tensor, uniform: Tensor, flip: float, shift: int) -> 
 
 
 def _reflect(place: Tensor, size: int) -> Tensor:
-    """Places beyond a line's ends, mirrored at its first and last one."""
+    """Places, with those beyond a line's ends mirrored at its first or last place."""
     last = size - 1
     return last - (last - place.abs()).abs()
 
 
 def take(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Pixel (i, j) of each image [B, C, H, W] from row rows[:, i] and column columns[:, j], long [B, H] and [B, W].
+    """Images [B, C, H, W] whose pixel (i, j) is taken from row rows[:, i], int64 [B, H], and columns[:, j], [B, W].
 
     One gather: three times as fast as indexing, and without a loop over images.
     """
@@ -147,10 +147,10 @@ def take(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def whole(uniform: Tensor, least: int, most: int) -> Tensor:
-    """Whole numbers from least to most, all as likely, from uniform ones in [0, 1)."""
+    """Integers from least to most, all equally likely, from uniform numbers in [0, 1)."""
     return (uniform * (most - least + 1)).long() + least
 
 
 def round_half(value: float) -> int:
-    """To the nearest whole number, halves up: Python's own `round` takes halves to even ones."""
+    """The nearest integer, with halves rounded up. Python's own `round` rounds halves to even integers."""
     return int(value + 0.5)

@@ -1,4 +1,4 @@
-"""The command: train, list, sample, evaluate, compare, ... Heavy imports happen in the command that needs them."""
+"""The command line: train, list, sample, evaluate, compare, ... Each command imports heavy packages when it runs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ DEVICE = "auto, cuda, mps or cpu (auto)"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Wrong usage in one line, like everything else that is wrong."""
+    """An argument parser that reports wrong usage in one line, as all other errors are reported."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{self.prog.removeprefix('gan-lab ')}: {message}; see {self.prog} --help")
@@ -53,8 +53,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns 0 done, 1 a run failed, 2 wrong usage, 130 and 143 interrupted and saved."""
-    # GNU OpenMP's threads spin long at barriers, which stalls a machine that something else is using, too. A shorter
-    # spin costs an idle one nothing that could be measured. It is read when torch is first imported.
+    # GNU OpenMP's threads spin long at barriers, which slows a machine that other processes use, too. A shorter spin
+    # has no measurable cost on an idle machine. torch reads the variable when it is first imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
     words = list(sys.argv[1:] if argv is None else argv)
     commands = {"list": list_parts, "sample": sample, "apply": apply, "evaluate": evaluate, "compare": compare}
@@ -62,14 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help", "help", "--version", "-V"):
         print(f"gan-lab {__version__}\n" if words and "v" in words[0].lower() else HELP, end="")
         return 0 if words else 2
-    if words[0].startswith(("--shell-completion", "-sc")):  # the shell asks the bare command
+    if words[0].startswith(("--shell-completion", "-sc")):  # the shell calls the command without `train`
         words.insert(0, "train")
     if words[0] not in ("train", *commands):
         near = difflib.get_close_matches(words[0], ("train", *commands), n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         return _refuse(f"{words[0]}: there is no such command.{hint} Choose from: train, {', '.join(commands)}")
     try:
-        if words[0] == "train":  # it has Hydra's grammar, and no parser here
+        if words[0] == "train":  # its arguments are in Hydra's grammar, so argparse does not parse them
             from gan_lab.commands.train import train
 
             return train(words[1:])

@@ -1,10 +1,10 @@
-"""DCGAN's convolutions, computed in the way that is fastest on a CPU: as matrix products where those are.
+"""DCGAN's convolutions, computed in the fastest way on a CPU: as matrix products where these are faster.
 
-Each has the parameters of the layer of torch that it extends and computes the same, up to rounding. Weights and maps
-lie in memory with their channels last, as `trainer.channels_last` keeps them, so that most of what is reshaped here is
-a view; what is made lies so, whatever comes in. Everything can be differentiated twice. Where it does not pay, and of
-layers that halve or double on other devices, torch's own way is taken. Each looks at its weight once: under spectral
-normalization, every look is a power iteration.
+Each layer has the parameters of the torch layer that it extends, and gives the same result up to rounding. Weights and
+maps are channels-last in memory (see `trainer.channels_last`), so that most reshapes here are views. Outputs are always
+channels-last. All layers can be differentiated twice. Where a matrix product is not faster, and for halving and
+doubling layers on other devices, torch's own function is used. Each forward pass reads the weight only once: with
+spectral normalization, every read runs a power iteration.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ class ToPixel(nn.Conv2d):
 class Halving(nn.Conv2d):
     """A 4 x 4 convolution with stride 2 and padding 1: [B, C, 2h, 2w] to [B, K, h, w].
 
-    A grey picture is convolved as four channels at half its size: a single channel lies in both memory formats at once,
-    and torch would go on in the other one. So is a coloured one whose gradient is wanted, which torch is slow to make
-    of few channels. Where the weights outweigh the map, its patches are multiplied by them.
+    A grey picture is convolved as four channels at half its size: with one channel, a tensor is in both memory formats
+    at once, and torch would continue in the other one. A colour picture that needs a gradient is treated in the same
+    way, because torch computes input gradients slowly for few channels. Where the weights have more numbers than the
+    map, its patches are multiplied by them.
     """
 
     def __init__(self, channels: int, outside: int, *, bias: bool = True) -> None:
@@ -67,7 +68,7 @@ class Halving(nn.Conv2d):
         return _first(linear(patches, _last(weight).flatten(1), self.bias))
 
     def _by_cells(self, x: Tensor, weight: Tensor) -> Tensor:
-        """The same from slices, of which torch.compile makes faster code: a patch is 2 x 2 cells of 2 x 2 pixels."""
+        """The same result from slices, faster with torch.compile. A patch is 2 x 2 cells of 2 x 2 pixels."""
         height, width = x.shape[2] // 2, x.shape[3] // 2
         cells = _quarters(x)
         patches = torch.cat([cells[:, i : i + height, j : j + width] for i in (0, 1) for j in (0, 1)], dim=3)
@@ -77,8 +78,8 @@ class Halving(nn.Conv2d):
 class Doubling(nn.ConvTranspose2d):
     """A 4 x 4 transposed convolution with stride 2 and padding 1: [B, C, h, w] to [B, K, 2h, 2w].
 
-    Where the weights outweigh the map, or it makes grey pictures in single precision, every pixel is multiplied by the
-    kernels, and the 4 x 4 patches that come out are added where they overlap.
+    Where the weights have more numbers than the map, or the output is grey in single precision, every pixel is
+    multiplied by the kernels, and the resulting 4 x 4 patches are added where they overlap.
     """
 
     def __init__(self, channels: int, outside: int, *, bias: bool = True) -> None:
@@ -94,7 +95,7 @@ class Doubling(nn.ConvTranspose2d):
 
 
 def _biased(maps: Tensor, bias: Tensor | None) -> Tensor:
-    """In the maps' precision: in mixed precision a bias stays single."""
+    """Maps plus the bias, in the maps' precision: in mixed precision, the bias is in single precision."""
     return maps if bias is None else maps + bias.to(maps.dtype)
 
 
@@ -109,14 +110,14 @@ def _first(x: Tensor) -> Tensor:
 
 
 def _quarters(x: Tensor) -> Tensor:
-    """A map [B, C, 2h, 2w] with a border of zeros, as cells of 2 x 2 pixels, [B, h + 1, w + 1, 4C]."""
+    """A map [B, C, 2h, 2w] with a border of zeros, as cells of 2 x 2 pixels: [B, h + 1, w + 1, 4C]."""
     batch, channels, height, width = x.shape
     pixels = _last(pad(x, (1, 1, 1, 1))).reshape(batch, height // 2 + 1, 2, width // 2 + 1, 2, channels)
     return pixels.transpose(2, 3).flatten(3)
 
 
 def _quartered(weight: Tensor) -> Tensor:
-    """Kernels [K, C, 4, 4] on such cells, [K, 2, 2, 4C]."""
+    """Kernels [K, C, 4, 4] for the cells of `_quarters`: [K, 2, 2, 4C]."""
     outside, channels, _, _ = weight.shape
     return _last(weight).reshape(outside, 2, 2, 2, 2, channels).transpose(2, 3).flatten(3)
 
@@ -124,7 +125,7 @@ def _quartered(weight: Tensor) -> Tensor:
 class _Patches(Function):
     """Pixels [B, 2h + 2, 2w + 2, C] as patches of 4 x 4 in steps of two, [B, h, w, 16C].
 
-    As an operation of its own, because autograd would fill a map with zeros for each slice.
+    It is a custom autograd function, because autograd would fill a whole map with zeros for each slice.
     """
 
     @staticmethod
@@ -143,7 +144,7 @@ class _Patches(Function):
 
 
 class _Pixels(Function):
-    """Patches [B, h, w, 16C] added where they overlap, [B, 2h + 2, 2w + 2, C]: each is the adjoint of the other."""
+    """Patches [B, h, w, 16C] added where they overlap: [B, 2h + 2, 2w + 2, C]. The adjoint of `_Patches`."""
 
     @staticmethod
     def forward(ctx: Any, patches: Tensor) -> Tensor:
@@ -163,9 +164,9 @@ class _Pixels(Function):
 
 
 def _overlapped(patches: Tensor, dim: int) -> Tensor:
-    """Patches of four in steps of two, added where they overlap, less the first and the last: `dim` is doubled.
+    """Patches of four pixels in steps of two, added where they overlap. `dim` is doubled; the border is cut off.
 
-    The four of each patch lie in dimension 3, which goes. Patch i covers the places 2i - 1 to 2i + 2.
+    Dimension 3 holds the four pixels of a patch, and is removed. Patch i covers the places 2i - 1 to 2i + 2.
     """
     zero, one, two, three = patches.unbind(3)
     count = zero.shape[dim]

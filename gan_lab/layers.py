@@ -29,10 +29,10 @@ def sides(image_size: ImageSize) -> tuple[int, int]:
 
 
 def pyramid(image_size: ImageSize, smallest: int = 4) -> tuple[tuple[int, int], int]:
-    """((base height, base width), doublings): how strided layers reach an image size from a small base.
+    """((base height, base width), doublings): the small map from which strided layers reach an image size.
 
-    The shorter side of the base lies in [smallest, 2 smallest): 28 is 7 x 2^2, 32 is 4 x 2^3, (32, 64) is (4, 8) x 2^3.
-    Raises ValueError where no whole base and at least two doublings lead there, with sizes near it.
+    The shorter side of the base is in [smallest, 2 smallest): 28 is 7 x 2^2, 32 is 4 x 2^3, (32, 64) is (4, 8) x 2^3.
+    Raises ValueError, with sizes near it, for a size that is not an integer base doubled at least twice.
 
     >>> pyramid(64)
     ((4, 4), 4)
@@ -53,9 +53,9 @@ def pyramid(image_size: ImageSize, smallest: int = 4) -> tuple[tuple[int, int], 
 
 
 def conditioned_on(num_classes: int | None, conditioning: str, player: str) -> int | None:
-    """How many classes a network looks at: all where it is conditioned, None where it is not.
+    """The number of classes that a network uses: all with conditioning, else None.
 
-    Raises ValueError where it is conditioned and the data has no labels.
+    Raises ValueError for conditioning where the data have no labels.
     """
     if conditioning == "none":
         return None
@@ -68,9 +68,9 @@ def conditioned_on(num_classes: int | None, conditioning: str, player: str) -> i
 
 
 class Latents(nn.Module):
-    """Latents [B, latent_dim] as they are, or with the label's one-hot vector behind them.
+    """Latents [B, latent_dim], unchanged or with the label's one-hot vector appended.
 
-    Mirza and Osindero 2014, arXiv 1411.1784, section 3.2. `size` is how many numbers come out.
+    Mirza and Osindero 2014, arXiv 1411.1784, section 3.2. `size` is the number of output features.
     """
 
     def __init__(self, latent_dim: int, num_classes: int | None) -> None:
@@ -87,7 +87,7 @@ class Latents(nn.Module):
 class ConditionalNorm(nn.Module):
     """A normalization with a gain and a bias per class, [num_classes, C] (Dumoulin et al. 2017, 1610.07629, eq. 5).
 
-    Over batches it is the class-conditional batch norm of Miyato and Koyama (2018, arXiv 1802.05637).
+    With batch norm, it is the class-conditional batch norm of Miyato and Koyama (2018, arXiv 1802.05637).
     """
 
     def __init__(self, norm: nn.Module, channels: int, num_classes: int) -> None:
@@ -103,7 +103,7 @@ class ConditionalNorm(nn.Module):
 
 
 class Stack(nn.Sequential):
-    """Layers in a row; those that look at the label get it."""
+    """A sequence of layers. Layers that use the label get it as a second argument."""
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         for layer in self:
@@ -112,7 +112,7 @@ class Stack(nn.Sequential):
 
 
 class Verdict(nn.Module):
-    """What a discriminator says about features [B, C] or a map of them [B, C, H, W], given the logits [B] or [B, H, W].
+    """A discriminator's output from its logits [B] or [B, H, W] and its features [B, C] or [B, C, H, W].
 
     `projection` adds the inner product of features and the class's embedding to each logit (Miyato and Koyama 2018,
     arXiv 1802.05637, eq. 3); `auxiliary` classifies the mean features (Odena et al. 2017, arXiv 1610.09585, section 3).
@@ -123,7 +123,7 @@ class Verdict(nn.Module):
         classes = conditioned_on(num_classes, conditioning, "discriminator")
         self.embedding = nn.Embedding(classes, channels) if classes and conditioning == "projection" else None
         self.classifier = nn.Linear(channels, classes) if classes and conditioning == "auxiliary" else None
-        if self.embedding is not None:  # unit normals, as embeddings come, would drown what the picture says
+        if self.embedding is not None:  # PyTorch's unit normals would be much larger than the picture's logit
             nn.init.xavier_uniform_(self.embedding.weight)
 
     def forward(self, logits: Tensor, features: Tensor, label: Tensor | None) -> DiscriminatorOutput:
@@ -156,7 +156,7 @@ def norm2d(kind: Normalization, channels: int, num_classes: int | None = None) -
 
 
 def norm1d(kind: Literal["batch", "layer", "none"], features: int, num_classes: int | None = None) -> nn.Module:
-    """The same for vectors [B, features]."""
+    """A normalization of vectors [B, features], as `norm2d`."""
     affine = num_classes is None
     norm: nn.Module = {
         "batch": lambda: nn.BatchNorm1d(features, affine=affine),
@@ -167,7 +167,7 @@ def norm1d(kind: Literal["batch", "layer", "none"], features: int, num_classes: 
 
 
 def norm_classes(num_classes: int | None, conditioning: GeneratorConditioning, normalization: str) -> int | None:
-    """How many classes a generator's normalizations look at. Raises ValueError where it has no batch norm."""
+    """The number of classes for a generator's normalizations, or None. Raises ValueError where it has no batch norm."""
     if conditioning != "batch_norm":
         return None
     if normalization != "batch":
@@ -181,12 +181,12 @@ def prepare(
     spectral_norm: bool,
     gains: Mapping[nn.Module, float] | None = None,
 ) -> None:
-    """Initialize a network's weights, then divide each by its largest singular value where that is asked for.
+    """Initialize a network's weights, and with `spectral_norm` divide each by its largest singular value.
 
     default: PyTorch's. orthogonal: Saxe et al. 2014, arXiv 1312.6120. xavier: Glorot and Bengio 2010, eq. 16, times
     `gains`. normal: N(0, 0.02), Radford et al. 2015, arXiv 1511.06434, section 4. All but the first set biases to zero.
-    Spectral normalization: Miyato et al. 2018, arXiv 1802.05957, one power iteration a forward pass. Class-conditional
-    gains and biases are left alone by both.
+    Spectral normalization: Miyato et al. 2018, arXiv 1802.05957, one power iteration a forward pass. Both skip
+    class-conditional gains and biases.
     """
     conditional = {table for norm in net.modules() if isinstance(norm, ConditionalNorm) for table in norm.children()}
     weighted = (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd)
@@ -214,12 +214,12 @@ def _initialize(module: nn.Module, initialization: Initialization, gain: float) 
 
 
 class Residual(nn.Module):
-    """x + f(x), f with two 3 x 3 convolutions behind a normalization and ReLU each (He et al. 2016, arXiv 1603.05027).
+    """x + f(x); f has two 3 x 3 convolutions, each after a normalization and ReLU (He et al. 2016, arXiv 1603.05027).
 
-    Up, it doubles height and width (nearest neighbour) before the first; down, it halves them (means) after the second,
-    as in Miyato et al. 2018, arXiv 1802.05957, figure 8. A picture comes in bare: no normalization, no ReLU before the
-    first convolution. The shortcut is a 1 x 1 convolution where shapes differ, always on the smaller of the two sizes:
-    it commutes with both resamplings.
+    `resample="up"` doubles height and width (nearest neighbour) before the first convolution; "down" halves them
+    (means) after the second, as in Miyato et al. 2018, arXiv 1802.05957, figure 8. With `bare`, for an input picture,
+    there is no normalization and no ReLU before the first convolution. Where shapes differ, the shortcut is a 1 x 1
+    convolution. It runs at the smaller of the two sizes, with the same result, because it commutes with resampling.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Adversarial losses: pure maths on logits of any shape, elementwise; the loop averages.
+"""Adversarial losses: elementwise functions of logits of any shape. The loop averages them.
 
-`forward` offers `real_logits` and `fake_logits`, [B] or maps [B, ...]; a larger logit always means more real. Both
-halves are minimized, each by its player. `boundary` is the logit at which D holds a sample as likely real as fake, and
-None where single logits have no such meaning.
+`forward` has `real_logits` and `fake_logits`, [B] or maps [B, ...]; a larger logit always means more real. Each player
+minimizes its half. `boundary` is the logit at which D judges real and fake equally likely, or None where a single logit
+has no such meaning.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Minimax:
     """The minimax game (Goodfellow et al. 2014, arXiv 1406.2661, eq. 1), as binary cross-entropy with logits.
 
     D(x) = sigmoid(logits) is the probability that x is real. D minimizes -log D(x) - log(1 - D(G(z))); G minimizes
-    log(1 - D(G(z))), which saturates where D is sure.
+    log(1 - D(G(z))), whose gradient vanishes where D is sure.
     """
 
     boundary = 0.0
@@ -50,7 +50,7 @@ class LeastSquares:
     """D minimizes ((D(x) - b)^2 + (D(G(z)) - a)^2) / 2; G minimizes (D(G(z)) - c)^2 / 2.
 
     Mao et al. 2017, arXiv 1611.04076, eq. 2, with D(x) the logit itself; a is `fake_target`, b `real_target` and c
-    `generator_target`. Raises ValueError where b does not lie above a: logits would not tell real from fake.
+    `generator_target`. Raises ValueError where b is not above a: a larger logit would not mean more real.
     """
 
     def __init__(self, *, fake_target: float = 0.0, real_target: float = 1.0, generator_target: float = 1.0) -> None:
@@ -74,8 +74,8 @@ class LeastSquares:
 class Hinge:
     """D minimizes max(0, 1 - D(x)) + max(0, 1 + D(G(z))); G minimizes -D(G(z)).
 
-    Lim and Ye 2017, arXiv 1705.02894; Miyato et al. 2018, arXiv 1802.05957, eq. 16 and 17. D stops learning from
-    samples that it is right about by a margin of one.
+    Lim and Ye 2017, arXiv 1705.02894; Miyato et al. 2018, arXiv 1802.05957, eq. 16 and 17. Samples that D judges
+    correctly by a margin of one have no gradient.
     """
 
     boundary = 0.0
@@ -91,7 +91,7 @@ class Hinge:
 class Wasserstein:
     """D minimizes D(G(z)) - D(x); G minimizes -D(G(z)) (Arjovsky et al. 2017, arXiv 1701.07875, eq. 2, algorithm 1).
 
-    A distance only where something keeps D Lipschitz: take it with gradient_penalty, weight_clip or spectral norm.
+    It estimates a distance only if D is Lipschitz: use it with gradient_penalty, weight_clip or spectral norm.
     """
 
     boundary: float | None = None
@@ -107,8 +107,8 @@ class Wasserstein:
 class Relativistic:
     """RpGAN: D minimizes -log sigmoid(D(x) - D(G(z))), G the same with real and fake exchanged.
 
-    Jolicoeur-Martineau 2018, arXiv 1807.00734, section 4; Huang et al. 2024, arXiv 2501.05441, eq. 2: R3GAN, which
-    takes it with r1 and r2. Row i of the real batch is paired with row i of the fake one.
+    Jolicoeur-Martineau 2018, arXiv 1807.00734, section 4; Huang et al. 2024, arXiv 2501.05441, eq. 2: R3GAN, which uses
+    it with r1 and r2. Row i of the real batch is paired with row i of the fake batch.
     """
 
     boundary: float | None = None

@@ -1,4 +1,4 @@
-"""Optimizers: a registered function of the parameters. One registration serves every player."""
+"""Optimizers: registered functions of the parameters. One registration is enough for all players."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ def _fused(parameters: Sequence[nn.Parameter]) -> bool | None:
 
 
 class Adam(torch.optim.Adam):
-    """torch's own Adam, fused, without what its `step` works out anew: for tiny networks a third of its cost.
+    """torch's own fused Adam, but with its lists of tensors kept between steps.
 
-    State and results are the same. A gradient that is missing, or the first step, goes the usual way.
+    For tiny networks, building these lists is a third of the cost. State and results are the same. In the first step,
+    or with a missing gradient, torch's own `step` runs.
     """
 
     @torch.no_grad()
@@ -41,7 +42,7 @@ class Adam(torch.optim.Adam):
         return None
 
     def _groups(self) -> list[Any] | None:
-        found = []
+        groups = []
         for i, group in enumerate(self.param_groups):
             parameters = group["params"]
             gradients = [parameter.grad for parameter in parameters]
@@ -53,12 +54,12 @@ class Adam(torch.optim.Adam):
                     return None
                 names = ("exp_avg", "exp_avg_sq", "step")
                 self._moments.append(tuple([state[name] for state in states] for name in names))
-            found.append((group, parameters, gradients, self._moments[i]))
-        return found
+            groups.append((group, parameters, gradients, self._moments[i]))
+        return groups
 
     @functools.cached_property
     def _moments(self) -> list[tuple[list[Tensor], ...]]:
-        """Both moments and the steps of each group's parameters, gathered once."""
+        """Both moments and the steps of each group's parameters, collected only once."""
         return []
 
     def load_state_dict(self, state: Any) -> None:
@@ -120,7 +121,7 @@ def sgd(
     nesterov: bool = False,
     weight_decay: Weight = 0.0,
 ) -> torch.optim.Optimizer:
-    """Stochastic gradient descent, with momentum where asked for (Sutskever et al. 2013)."""
+    """Stochastic gradient descent, with optional momentum (Sutskever et al. 2013)."""
     if nesterov and not momentum:
         raise ValueError("optimizer sgd: nesterov=true needs a momentum above 0")
     return torch.optim.SGD(

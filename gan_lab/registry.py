@@ -38,7 +38,7 @@ from gan_lab.signatures import (
     unknown_key,
 )
 
-# What the author of a part needs is had from here.
+# The names that an author of a part imports from this module.
 __all__ = (
     "Bounds", "NonNegative", "Positive", "Rate", "Registry", "Share", "Weight", "nearest", "parameters", "read",
     "schema",    "supplied", "unknown", "unknown_key",
@@ -56,7 +56,7 @@ class Registry:
     ) -> None:
         self.kind, self.groups, self.package = kind, groups, package
         self.listed = listed  # chosen as a list: `regularizer=[r1,lecam]`
-        self.optional = optional  # null unless a task wants it: then it stands in no config and no hash
+        self.optional = optional  # null unless the task uses it; a null group is not in the config's hash
         self.classes: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -84,18 +84,19 @@ class Registry:
         return cls, checked_arguments(cls, nodes[f"{self.kind}__{name}"], config, group.replace("/", "."))
 
     def build(self, config: Any, group: str | None = None, **values: Any) -> Any:
-        """The part that a config names. Supplied values reach the parameters that ask for them.
+        """Build the part that a config names. Each parameter without a default gets the value of its name.
 
-        Raises ValueError where it asks for a value that this run does not have.
+        Raises ValueError where `values` has no value for such a parameter.
         """
         cls, arguments = self.arguments(config, group)
         wanted = supplied(cls)
         if missing := [name for name in wanted if name not in values]:
             shape = values.get("sample_shape")
+            able = sorted(name for name, other in self.classes.items() if set(supplied(other)) <= values.keys())
             raise ValueError(
                 f"{group or self.groups[0]}={config.name} needs {' and '.join(missing)}, which "
                 + (f"samples of shape {tuple(shape)} do not have" if shape else "this run does not have")
-                + "; choose another part, or other data"
+                + f"; choose other data, or another part: {', '.join(able) or 'none fits'}"
             )
         return cls(**{name: values[name] for name in wanted}, **arguments)
 
@@ -127,21 +128,21 @@ GROUPS: dict[str, Registry] = {group: registry for registry in KINDS.values() fo
 
 
 def node(config: Any, group: str) -> Any:
-    """A group's node in a config: `optimizer/generator` lies at `optimizer.generator`. None where it has none."""
+    """A group's node in a config: `optimizer/generator` is at `optimizer.generator`. None where there is no node."""
     for name in group.split("/"):
         config = config[name] if config is not None and name in config else None
     return config
 
 
 def optional_groups() -> set[str]:
-    """Groups that may be null: a task that has no use for them leaves them out of configs and hashes."""
+    """Groups that may be null. With a task that does not use them, they are in no config and no hash."""
     return {group for registry in KINDS.values() if registry.optional for group in registry.groups} | {*player_groups()}
 
 
 def player_groups() -> list[str]:
-    """Optimizers' groups of players that registered tasks name beside generator and discriminator.
+    """Optimizer groups of the players of registered tasks other than generator and discriminator.
 
-    A config that does not choose one gives such a player the generator's.
+    Where a config chooses no optimizer for such a player, it gets the generator's.
     """
     return list(optimizers.groups[2:])
 
@@ -159,7 +160,7 @@ def publish() -> None:
             store.store(group=group, name=name, node=node, package=package, provider=_origin(cls))
 
 
-# -- who registers -----------------------------------------------------------------------------------------------------
+# -- modules that register parts ---------------------------------------------------------------------------------------
 
 HOMES = (
     "generators", "discriminators", "datasets", "degradations", "tasks", "losses", "regularizers", "augment",
@@ -169,7 +170,7 @@ _loaded = False
 
 
 def load() -> None:
-    """Import everything that registers: ours, entry points in the group `gan_lab`, and GAN_LAB_PLUGINS.
+    """Import all modules that register parts: ours, entry points in the group `gan_lab`, and GAN_LAB_PLUGINS.
 
     Raises ValueError for a plug-in that cannot be imported.
     """
@@ -179,8 +180,8 @@ def load() -> None:
     _loaded = True
     for home in HOMES:
         module = importlib.import_module(f"gan_lab.{home}")
-        for found in pkgutil.iter_modules(getattr(module, "__path__", ())):
-            importlib.import_module(f"gan_lab.{home}.{found.name}")
+        for inner in pkgutil.iter_modules(getattr(module, "__path__", ())):
+            importlib.import_module(f"gan_lab.{home}.{inner.name}")
     for entry in importlib.metadata.entry_points(group="gan_lab"):
         _plug_in(entry.name, entry.load)
     if (here := os.getcwd()) not in sys.path:
@@ -210,7 +211,7 @@ def _plug_in(name: str, load: Callable[[], Any]) -> None:
 
 
 def __getattr__(title: str) -> type:
-    """A node by its class name: unpickling one in a fresh worker asks for it here."""
+    """A node by its class name: pickle looks nodes up here when a worker process loads one."""
     if "__" in title.strip("_"):
         load()
         if title in nodes:

@@ -1,10 +1,10 @@
-"""Schedules: a factor on a hyperparameter as a function of the images shown. Data, not state: resuming needs nothing.
+"""Schedules: a factor of a hyperparameter as a function of the images shown. They have no state to save.
 
-Three things take one: `schedule/learning_rate`; `schedule/beta2`, where the factor is on 1 - beta2 (`final=0.1` goes
-from 0.9 to 0.99); and `schedule/regularizer`, on the strengths of all regularizers.
+There are three groups: `schedule/learning_rate`; `schedule/beta2`, where the factor is of 1 - beta2 (`final=0.1` goes
+from 0.9 to 0.99); and `schedule/regularizer`, for the strengths of all regularizers.
 
-`depends_on_duration` says that the factor at some moment depends on `trainer.images`, so that a run with such a
-schedule cannot be continued by raising it.
+With `depends_on_duration`, the factor depends on `trainer.images`, so a finished run cannot be extended by raising
+`trainer.images`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gan_lab.registry import NonNegative, Positive, Share, schedules
 
 @schedules.register("constant")
 class Constant:
-    """The factor 1 throughout."""
+    """The factor is always 1."""
 
     depends_on_duration = False
 
@@ -25,7 +25,7 @@ class Constant:
 
 
 class _Decay:
-    """From 1 down to `final` over `images` images behind the first `start`, or until the end of the run."""
+    """From 1 down to `final` over `images` images after the first `start`, or until the end of the run."""
 
     def __init__(
         self, total_images: int, *, final: Share = 0.0, start: NonNegative = 0, images: Positive | None = None
@@ -40,13 +40,13 @@ class _Decay:
         return self.final + (1 - self.final) * self.remaining(progress)
 
     def remaining(self, progress: float) -> float:
-        """The part of the way that is left, 1 to 0, after a share of the time."""
+        """The remaining share of the decay, from 1 to 0, at a progress from 0 to 1."""
         raise AssertionError
 
 
 @schedules.register("linear")
 class Linear(_Decay):
-    """Straight from 1 to `final`, which it keeps; Miyato et al. 2018 (arXiv 1802.05957) end at 0.
+    """Linear from 1 to `final`, then constant. Miyato et al. 2018 (arXiv 1802.05957) end at 0.
 
     It begins after `start` images and takes `images` images, or the rest of the run where that is null.
     """

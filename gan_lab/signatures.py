@@ -1,4 +1,4 @@
-"""A class's signature is its schema: a typed node for Hydra, and values checked against it. Imports neither."""
+"""A class's signature is its schema: builds a typed node for Hydra from it, and checks values against it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 T = TypeVar("T")
-HOME = "gan_lab.registry"  # where unpickling finds the nodes
+HOME = "gan_lab.registry"  # the module in which pickle looks the nodes up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,18 +66,18 @@ def nearest(name: object, choices: Iterable[str]) -> str:
 
 
 def parameters(cls: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
-    """(name, annotation, default) of each parameter with a default. Only their annotations are evaluated."""
-    # An inherited __init__ is annotated in its own module; object's has none.
+    """(name, annotation, default) of each parameter with a default. Other annotations are not evaluated."""
+    # Annotations are evaluated in the module that defines __init__, which may be inherited; object's has no module.
     home = getattr(cls.__init__, "__module__", cls.__module__) if inspect.isclass(cls) else cls.__module__
     scope = vars(sys.modules[home])
-    found = []
+    result = []
     for parameter in inspect.signature(cls).parameters.values():
         if parameter.default is not parameter.empty:
             hint = Any if parameter.annotation is parameter.empty else parameter.annotation
-            # A string here is what `from __future__ import annotations` made of the author's own source.
+            # With `from __future__ import annotations`, an annotation is a string of the author's own source.
             hint = eval(hint, dict(scope)) if isinstance(hint, str) else hint
-            found.append((parameter.name, hint, parameter.default))
-    return found
+            result.append((parameter.name, hint, parameter.default))
+    return result
 
 
 def supplied(cls: Callable[..., Any]) -> list[str]:
@@ -114,7 +114,7 @@ def _widen(hint: Any, title: str) -> Any:
     if origin is Annotated:
         return _widen(args[0], title)
     if origin is Literal and all(isinstance(choice, str) for choice in args):
-        if title not in nodes:  # an enum fails at composition, and names the choices
+        if title not in nodes:  # with an enum, a wrong choice fails at composition, with the choices in the message
             choice = enum.Enum(title, {name: name for name in args}, module=HOME)  # type: ignore[misc]
             nodes[title] = choice
         return nodes[title]
@@ -132,7 +132,7 @@ def _widen(hint: Any, title: str) -> Any:
 
 
 def _restore(value: Any, hint: Any, where: str) -> Any:
-    """The value as its author annotated it. Raises ValueError for what the annotation does not allow."""
+    """The value with the type of the annotation. Raises ValueError for a value that the annotation does not allow."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _restore_annotated(value, args, where)
@@ -200,7 +200,7 @@ def _restore_tuple(value: Any, args: tuple[Any, ...], where: str) -> Any:
 
 
 def checked_arguments(cls: Callable[..., Any], node: type, config: Any, where: str) -> dict[str, Any]:
-    """A config's values, checked and typed again even when they were read from a YAML."""
+    """A config's values, checked and converted to the annotated types, also where they were read from a YAML file."""
     from omegaconf import OmegaConf, SCMode
     from omegaconf.errors import OmegaConfBaseException
 

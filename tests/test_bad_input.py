@@ -200,7 +200,7 @@ IMPOSSIBLE = [
     ("resume=maybe", "auto, never"),
     ("regularizer=[r1] regularizer.r1.gamma=-1", "regularizer.r1.gamma=-1"),
     ("schedule/learning_rate=cosine schedule.learning_rate.final=2", "schedule.learning_rate.final"),
-    ("generator=dcgan", "choose another part, or other data"),
+    ("generator=dcgan", "choose other data, or another part: mlp"),
     ("augment=flip", "needs image_size"),
     ("dataset=mnist5k generator=dcgan discriminator=dcgan dataset.image_size=33", "near it are 24, 28, 32, 40"),
     ("dataset=mnist5k generator=dcgan discriminator=dcgan dataset.image_size=8", "near it are 16"),

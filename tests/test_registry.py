@@ -20,7 +20,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from gan_lab import registry
+from gan_lab import registry, signatures
 from gan_lab.config import hydra_store, presets
 from gan_lab.registry import GROUPS, KINDS, Bounds, NonNegative, Positive, Rate, Share, generators
 
@@ -29,7 +29,7 @@ from gan_lab.registry import GROUPS, KINDS, Bounds, NonNegative, Positive, Rate,
 def toys() -> Iterator[None]:
     """What a test registers is gone after it."""
     registry.load()
-    classes, nodes = {kind: dict(KINDS[kind].classes) for kind in KINDS}, dict(registry._nodes)
+    classes, nodes = {kind: dict(KINDS[kind].classes) for kind in KINDS}, dict(signatures.nodes)
     yield
     for group, parts in GROUPS.items():
         published = ConfigStore.instance().repo
@@ -39,8 +39,8 @@ def toys() -> Iterator[None]:
             published.pop(f"{name}.yaml", None)
     for kind, known in classes.items():
         KINDS[kind].classes = known
-    registry._nodes.clear()
-    registry._nodes.update(nodes)
+    signatures.nodes.clear()
+    signatures.nodes.update(nodes)
 
 
 def compose(*overrides: str) -> Any:
@@ -240,7 +240,7 @@ def test_the_same_class_may_be_registered_again(toy: None) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_registered_part_has_a_documented_typed_node(kind: str) -> None:
     for name, cls in KINDS[kind].classes.items():
-        node = registry._nodes[f"{kind}__{name}"]
+        node = signatures.nodes[f"{kind}__{name}"]
         OmegaConf.structured(node)
         assert [field.name for field in dataclasses.fields(node)] == [
             "name",
@@ -349,7 +349,7 @@ def test_a_plugin_of_the_current_directory_is_listed_and_its_nodes_unpickle_in_a
     """One process, for it takes seconds: `-P` keeps Python itself from looking into the current directory."""
     monkeypatch.setenv("GAN_LAB_PLUGINS", plugin)
     registry.load()
-    ours = OmegaConf.structured(registry._nodes["datasets__mixture"])
+    ours = OmegaConf.structured(signatures.nodes["datasets__mixture"])
     theirs = compose("generator=theirs", "generator.mode=right").generator
     (tmp_path / "nodes.pickle").write_bytes(pickle.dumps([ours, theirs]))
     script = (

@@ -148,7 +148,7 @@ def test_a_column_of_classes_has_one_latent(runs: Path) -> None:
 def test_neighbours_of_a_copied_picture_begin_with_it(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = TrainedRun(runs / "classes")
     data = toy_data.ToyPictures(image_size=8).load().columns["sample"]
-    monkeypatch.setattr(run, "sample", lambda num, seed, labels: scale(data[[5, 11]]))
+    monkeypatch.setattr(run, "examples", lambda num, seed, labels: {"sample": scale(data[[5, 11]])})
     made = LAYOUTS["neighbours"](run, 2, 0, None)
     sheet, said = made.content, made.caption
     left, right = sheet[:, : 8 + 2 * GAP], sheet[:, 8 + 2 * GAP :]

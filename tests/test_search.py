@@ -18,7 +18,7 @@ from gan_lab.cli import main
 from gan_lab.losses import NonSaturating
 from gan_lab.registry import losses
 from gan_lab.sweep.findings import read_findings
-from gan_lab.sweep.optuna_sweeper import tell
+from gan_lab.sweep.optuna_sweeper import report_trial
 from gan_lab.sweep.study import ABANDONED, JOURNAL, StudyLocation
 from tests.compare.planted import plant
 
@@ -170,9 +170,10 @@ def test_a_job_that_is_worse_than_others_were_gives_up(tmp_path: Path) -> None:
 
 def test_a_pruned_run_ends_as_that_and_is_no_failure(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of two that are told apart by a rate of zero: the frozen generator never gets a mode."""
-    words = [*SEARCH, "loss=hinge", "trainer.images=12800", "evaluation.every=3200", "generator.width=64"]
-    words += ["optimizer.generator.learning_rate=0.003,1e-9", "trainer.seed=1,2,3", "hydra.sweeper.sampler=grid"]
-    words += ["hydra.sweeper.pruner=median", "hydra.sweeper.startup_trials=1", "discriminator.width=64"]
+    words = [*SEARCH, "trainer.images=25600", "trainer.batch_size=128", "evaluation.every=6400"]
+    words += ["evaluation.selection_samples=2000", "generator.width=128", "discriminator.width=128"]
+    words += ["optimizer.generator.learning_rate=0.001,1e-9", "trainer.seed=1,2,3", "hydra.sweeper.sampler=grid"]
+    words += ["hydra.sweeper.pruner=median", "hydra.sweeper.startup_trials=1"]
     assert main(words) == 0
     found = states()
     assert len(found) == 6
@@ -180,7 +181,7 @@ def test_a_pruned_run_ends_as_that_and_is_no_failure(workdir: Path, capsys: pyte
     pruned = [json.loads(path.read_text()) for path in Path("out").glob("*/summary.json")]
     pruned = [summary for summary in pruned if summary["status"] == "pruned"]
     assert len(pruned) == found.count("PRUNED")
-    assert all(summary["images"] < 12800 and "worse than others" in summary["error"] for summary in pruned)
+    assert all(summary["images"] < 25600 and "worse than others" in summary["error"] for summary in pruned)
     assert f"{6 - len(pruned)} of 6 jobs finished, {len(pruned)} pruned" in capsys.readouterr().out
 
 
@@ -189,7 +190,7 @@ def test_a_diverged_run_counts_as_the_worst_and_a_failed_one_teaches_nothing(tmp
     told = {}
     for status in ("finished", "diverged", "failed"):
         trial = made.ask()
-        tell(made, trial, plant(tmp_path / status, name="fd", fd=1.5, status=status), [("fd", True)])
+        report_trial(made, trial, plant(tmp_path / status, name="fd", fd=1.5, status=status), [("fd", True)])
         told[status] = made.get_trials()[trial.number]
     assert (told["finished"].state.name, told["finished"].value) == ("COMPLETE", 1.5)
     assert told["diverged"].state.name == "PRUNED"

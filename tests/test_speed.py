@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -104,10 +105,12 @@ def test_labels_are_drawn_for_networks_that_listen_only() -> None:
     assert (unconditional.conditional, conditional.conditional) == (False, True)
     del conditional.nets["discriminator"].conditioning
     del conditional.nets["generator"].conditioning  # a stranger's network, which may listen
-    again = type(conditional)(
-        lambda: conditional.nets["generator"], lambda: conditional.nets["discriminator"],
-        conditional.augment, (1, 32, 32), 2,
+    nets = conditional.nets
+    parts = SimpleNamespace(
+        generator=lambda: nets["generator"], discriminator=lambda: nets["discriminator"],
+        augment=lambda: conditional.augment,
     )  # fmt: skip
+    again = type(conditional)(parts, (1, 32, 32), 2)
     assert again.conditional
 
 

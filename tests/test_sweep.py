@@ -438,7 +438,7 @@ def test_a_job_whose_folder_holds_another_configs_run_is_refused_in_the_table_to
 
 def test_a_job_beside_others_signs_its_lines_and_says_little(capfd: pytest.CaptureFixture[str]) -> None:
     with labelled_output(OutputLabel("loss=hinge", others=3)):
-        console = Console(100, 0, ["ring: runs/1", "networks", "data"])
+        console = Console(100, 0, ["ring: runs/1", "networks", "data"], ["generator/adversarial"])
         for images in (50, 100):
             console.record({"images": images, "performance/images_per_second": 1.0, "generator/adversarial": 2.0})
         console.record({"images": 100, "selection/modes": 8})
@@ -454,7 +454,7 @@ def test_a_job_beside_others_signs_its_lines_and_says_little(capfd: pytest.Captu
 def test_a_job_beside_others_has_no_live_line_even_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     with labelled_output(OutputLabel("loss=hinge")):
-        assert Console(100, 0, [])._progress is None
+        assert Console(100, 0, [], [])._progress is None
 
 
 # -- who does the jobs -------------------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from gan_lab.core.runtime import inference
-from gan_lab.datasets.columns import from_plain
 from gan_lab.datasets.decoding import files_of
 from gan_lab.datasets.exact import SUFFIXES, Unreadable, read_array
 from gan_lab.datasets.sources import one_line
@@ -144,7 +143,7 @@ class Translator:
                 f"{path} makes samples from {origin} (task={trained.config.task.name}); apply wants a run of a task "
                 f"that translates, such as task=translation; gan-lab sample {path} shows what it makes"
             )
-        columns = from_plain(trained.about["columns"])
+        columns = trained.columns
         self.trained, self.tile = trained, tile
         self.given, self.made = columns.get("source") or columns["sample"], columns[task.reference]
         self.factor: int = task.factor

@@ -1,4 +1,4 @@
-"""`gan-lab evaluate`: scores of a trained run, or of pictures that somebody else's generator made."""
+"""`gan-lab evaluate`: scores of a trained run, or of pictures from another generator."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from gan_lab.run.selection import examples_of, final_seeds
 from gan_lab.run.trained_run import TrainedRun
 from gan_lab.tracking.run_directory import write_atomically
 
-VALIDATION = "evaluation.validation="  # 0 looks at the real test pictures
-SHOWN_BESIDE = ("floor", "standard_error", "copies")  # what stands beside a value in the table
+VALIDATION = "evaluation.validation="  # with 0, the real test pictures are used
+SHOWN_BESIDE = ("floor", "standard_error", "copies")  # fields of a score shown beside its value in the table
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions:
-    """What the command line says."""
+    """The options of the command line."""
 
     what: Path
     dataset: str | None = None
-    metrics: list[str] | None = None  # None: all that can be had
-    samples: int | None = None  # None: as many as the run's config says, or all pictures
+    metrics: list[str] | None = None  # None: all that are possible
+    samples: int | None = None  # None: the number in the run's config, or all pictures
     noise_seeds: int | None = None
     which: str = "newest"
     device: str = "auto"
@@ -55,7 +55,7 @@ class EvaluateOptions:
 
 
 def evaluate(options: EvaluateOptions) -> Scores:
-    """Measure and print; write the files that are asked for. Raises ValueError, and then has written nothing."""
+    """Measure, print, and write the requested files. Raises ValueError before anything is written."""
     _check(options)
     is_run = (options.what / "config.yaml").is_file()
     scores, evaluator, about = _of_run(options) if is_run else _of_pictures(options)
@@ -134,14 +134,14 @@ def _of_run(options: EvaluateOptions) -> tuple[Scores, Evaluator, str]:
 
 
 def changed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """A run's config with another feature extractor, or with its data in another place."""
+    """A run's config with another feature extractor, or with its data in another folder."""
     config = DictConfig(OmegaConf.merge({"feature_extractor": {"name": "auto"}}, config))
     OmegaConf.set_struct(config, False)
     for_extractor = [word for word in overrides if word.startswith("feature_extractor")]
     if for_extractor:
         if any(word.startswith("feature_extractor=") for word in for_extractor):
             config.feature_extractor = _composed(for_extractor).feature_extractor
-        else:  # the run's own, changed
+        else:  # the run's own extractor, with other settings
             changed = _composed([f"feature_extractor={config.feature_extractor.name}", *for_extractor])
             for word in for_extractor:
                 key = word.partition("=")[0].removeprefix("feature_extractor.")
@@ -197,23 +197,26 @@ def _of_pictures(options: EvaluateOptions) -> tuple[Scores, Evaluator, str]:
 
 
 def _for_pictures(options: EvaluateOptions, images: Tensor) -> DictConfig:
-    """The config of a data set of the pictures' size, unless the command line says another one."""
+    """The config of the data set, with the pictures' size and channels unless the command line gives others."""
     registry.load()
     if options.dataset not in registry.datasets.classes:
         raise registry.unknown("--dataset", options.dataset, registry.datasets.classes)
     takes = {name for name, *_ in registry.parameters(registry.datasets.classes[options.dataset])}
     _, height, width, channels = images.shape
     words = [f"dataset={options.dataset}"]
-    said = {word.partition("=")[0] for word in options.overrides}
-    if "image_size" in takes and "dataset.image_size" not in said:
+    given = {word.partition("=")[0] for word in options.overrides}
+    if "image_size" in takes and "dataset.image_size" not in given:
         words.append(f"dataset.image_size={height if height == width else [height, width]}".replace(" ", ""))
-    if "image_channels" in takes and "dataset.image_channels" not in said:
+    if "image_channels" in takes and "dataset.image_channels" not in given:
         words.append(f"dataset.image_channels={channels}")
     return _composed([*words, *options.overrides])
 
 
 def _with_channels(images: Tensor, channels: int, options: EvaluateOptions) -> Tensor:
-    """Grey pictures as colour, or colour ones that are grey throughout as grey."""
+    """The pictures with `channels` channels: grey repeated as colour, or colour as grey where all its pixels are grey.
+
+    Raises ValueError for colour pictures where the data set is grey.
+    """
     if images.shape[3] == channels:
         return images
     if images.shape[3] == 1 and channels == 3:
@@ -223,11 +226,11 @@ def _with_channels(images: Tensor, channels: int, options: EvaluateOptions) -> T
     raise ValueError(f"{options.what} holds colour pictures; dataset={options.dataset} is grey")
 
 
-# -- measuring and telling ---------------------------------------------------------------------------------------------
+# -- measuring and printing --------------------------------------------------------------------------------------------
 
 
 def _measure(evaluator: Evaluator, draw: Draw, num: int, seeds: Sequence[int], **provenance: Any) -> Scores:
-    """With a bar of the samples that were made, in a terminal."""
+    """The scores of `evaluator`, with a progress bar of the samples in a terminal."""
     output = terminal()
     columns = (TextColumn("{task.completed:,} of {task.total:,} samples"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=output, transient=True, disable=not output.is_terminal) as progress:
@@ -265,4 +268,6 @@ def _beside(entry: Mapping[str, Any]) -> str:
     words = []
     if "deviation_over_noise" in entry:
         words.append(f"± {entry['deviation_over_noise']:.2g} over {len(entry['values'])} noise seeds")
-    return "  ".join([*words, *(f"{name.replace('_', ' ')} {entry[name]:.2g}" for name in SHOWN_BESIDE if name in entry)])
+    return "  ".join(
+        [*words, *(f"{name.replace('_', ' ')} {entry[name]:.2g}" for name in SHOWN_BESIDE if name in entry)]
+    )

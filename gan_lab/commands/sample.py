@@ -1,10 +1,11 @@
-"""`gan-lab sample`: what a trained run makes, as a sheet to look at, an array, or a folder of pictures."""
+"""`gan-lab sample`: examples of a trained run as a sheet to look at, an array, or a folder of pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gan_lab import registry
@@ -38,9 +39,9 @@ def write_samples(
 ) -> str | None:
     """Write examples of a run: a sheet to look at (.png, or .txt for lines), an .npz, or a folder with a PNG each.
 
-    The .npz has `images` (uint8 NHWC) or `points`, and whatever else the examples have: `source`, `target`, `label`.
-    `grid` names a layout of the run's task instead, which is a .png; its caption is returned. Raises ValueError for a
-    bad number, an unknown class, a folder that is not empty, or a kind of file that these examples do not fit.
+    The .npz has `images` (uint8 NHWC) or `points`, and the examples' other columns: `source`, `target`, `label`.
+    With `grid`, one of the task's layouts is written as a .png. Returns the sheet's caption, if it has one. Raises
+    ValueError for a wrong number, an unknown class, a folder that is not empty, or a file type that does not fit.
     """
     _check_options(out, num, grid)
     trained = TrainedRun(run, device, which)
@@ -48,8 +49,9 @@ def write_samples(
     if grid is not None and grid not in layouts:
         raise registry.unknown(f"--grid of task={trained.config.task.name}", grid, layouts)
     points = len(trained.about["sample_shape"]) == 1
-    if points and grid:
-        raise ValueError(f"--grid {grid}: {run} makes points, not pictures; give a .png or an .npz")
+    if points and (grid or out.suffix == ""):
+        option = f"--grid {grid}" if grid else f"--out {out}"
+        raise ValueError(f"{option}: {run} makes points, not pictures; give a .png or an .npz")
     labels = None if label is None else trained.labels(label)
     if grid:
         sheet = layouts[grid](trained, num or 8, seed, labels)
@@ -57,7 +59,8 @@ def write_samples(
         return sheet.caption
     examples = trained.examples(num or 64, seed, labels)
     if out.suffix == ".npz":
-        np.savez_compressed(out, **as_arrays(examples))  # type: ignore[arg-type]
+        dtype = trained.columns[trained.task.reference].dtype if trained.task.reference in trained.columns else "uint8"
+        np.savez_compressed(out, **as_arrays(examples, dtype))  # type: ignore[arg-type]
     elif out.suffix == "":
         _write_folder(examples["sample"], out, run)
     else:
@@ -69,13 +72,22 @@ def write_samples(
     return None
 
 
-def as_arrays(examples: Example) -> dict[str, np.ndarray]:
-    """Columns of examples for an .npz: pictures as uint8 NHWC; samples are called `images`, or `points`."""
-    names = {
-        "sample": "images" if examples["sample"].dim() == 4 else "points" if examples["sample"].dim() == 2 else "sample"
-    }
-    values = {name: unscale(column) if column.dim() == 4 else column for name, column in examples.items()}
-    return {names.get(name, name): column.numpy() for name, column in values.items()}
+def as_arrays(examples: Example, dtype: str = "uint8") -> dict[str, np.ndarray]:
+    """Columns of examples as arrays for an .npz. Samples are called `images`, or `points`.
+
+    Pictures are NHWC in the data's dtype: uint8, uint16 or float32. Those with values beyond the range, such as noisy
+    inputs, are float32.
+    """
+    dims = examples["sample"].dim()
+    names = {"sample": {4: "images", 2: "points"}.get(dims, "sample")}
+    return {names.get(name, name): _as_array(column, dtype) for name, column in examples.items()}
+
+
+def _as_array(column: Tensor, dtype: str) -> np.ndarray:
+    if column.dim() != 4:
+        return np.asarray(column.numpy())
+    beyond = bool((column.abs() > 1.5).any())  # what rounding to the range would lose
+    return np.asarray(unscale(column, getattr(torch, "float32" if beyond else dtype)).numpy())
 
 
 def _write_folder(samples: Tensor, out: Path, run: Path) -> None:

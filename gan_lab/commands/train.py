@@ -32,21 +32,21 @@ from gan_lab.sweep import plan
 
 @dataclass(frozen=True)
 class Command:
-    """What the words mean, checked: one run, a sweep (`swept`), or something that Hydra only shows."""
+    """The checked command: one run, a sweep (`swept` is set), or output of Hydra alone (`composed` is None)."""
 
     arguments: Arguments
-    composed: DictConfig | None = None  # with Hydra's own node; None: nothing is to be trained
+    composed: DictConfig | None = None  # with Hydra's own node; None: nothing is trained
     swept: Sequence[Override] | None = None
 
 
 def train(argv: Sequence[str]) -> int:
-    """Run what the words behind `gan-lab train` say. Returns the exit code; raises ValueError for wrong usage.
+    """Run `gan-lab train` with these arguments. Returns the exit code; raises ValueError for wrong usage.
 
-    A run or sweep that Slurm's warning has ended is put back into Slurm's queue.
+    A run or sweep that ends at Slurm's warning is put back into Slurm's queue.
     """
     codes: list[int] = []
     with signals.before_training(codes.append):
-        command = understand(argv)
+        command = parse_command(argv)
         if command.swept is not None:
             codes.append(sweep(command))
         else:
@@ -57,14 +57,14 @@ def train(argv: Sequence[str]) -> int:
     return codes[0]
 
 
-# -- what the words mean -----------------------------------------------------------------------------------------------
+# -- from arguments to a command ---------------------------------------------------------------------------------------
 
 
-def understand(argv: Sequence[str]) -> Command:
+def parse_command(argv: Sequence[str]) -> Command:
     """Parse, compose and check. Writes nothing; raises ValueError in one line for what cannot be run."""
     hydra_store.publish()
     if any(word.startswith(("--shell-completion", "-sc")) for word in argv):
-        return Command(Arguments(flags=list(argv)))  # half-typed words: nothing to check
+        return Command(Arguments(flags=list(argv)))  # incomplete words, which cannot be checked
     arguments = parse(argv)
     parsed = parse_words(arguments.all_overrides)
     if arguments.passive:
@@ -82,13 +82,13 @@ def understand(argv: Sequence[str]) -> Command:
 
 
 def _sweep_words(arguments: Arguments, parsed: Sequence[Override]) -> list[Override] | None:
-    """What a sweep runs over, by the presets and the command line, and all that its jobs have in common.
+    """The words of a sweep, from the presets and the command line: swept ones, and those that all jobs share.
 
-    None where this is no sweep. Raises ValueError for what cannot be swept.
+    None where this is not a sweep. Raises ValueError for what cannot be swept.
     """
     if not arguments.multirun and not any(_may_sweep(override) for override in parsed):
         return None
-    # The presets alone first: a word of the command line may be about a part that a preset chooses.
+    # First with the presets alone: other words of the command line may be for a part that a preset's sweep chooses.
     composed = compose([first_value(override) for override in parsed if _is_preset(override)])
     choices = composed.hydra.runtime.choices
     if not (arguments.multirun or choices.search != "none" or composed.hydra.mode == RunMode.MULTIRUN):
@@ -106,7 +106,7 @@ def _is_preset(override: Override) -> bool:
 
 
 def _may_sweep(override: Override) -> bool:
-    """Whether a word alone can make a sweep: any preset but the experiments that say nothing to Hydra."""
+    """Whether a word alone can make a sweep: any preset except an experiment without options of Hydra."""
     if override.key_or_group == "experiment":
         return sets_hydra_options(str(override.value()))
     return override.key_or_group in ("search", "hydra.mode")
@@ -121,9 +121,9 @@ def _refuse_several(parsed: Sequence[Override], why: str) -> None:
 
 
 def prepare(command: Command, ended: Callable[[int], object]) -> tuple[list[str], Callable[[DictConfig], object]]:
-    """Hydra's words for one run and the function that it calls; `ended` is told the run's exit code.
+    """Hydra's words for one run, and the function that Hydra calls. `ended` receives the run's exit code.
 
-    Raises ValueError for everything that can be wrong with the run, before anything is written.
+    Raises ValueError for everything that is wrong with the run, before anything is written.
     """
     arguments, composed = command.arguments, command.composed
     words = [*arguments.flags, *arguments.all_overrides]
@@ -133,10 +133,10 @@ def prepare(command: Command, ended: Callable[[int], object]) -> tuple[list[str]
     from gan_lab.run.start import run
 
     experiment = composed.hydra.runtime.choices.experiment
-    # The same command goes on when Slurm queues its job again, and so has the same folder there.
-    moment = f"slurm-{signals.job_id()}-{job_name(arguments.overrides)[:6]}" if signals.job_id() else None
-    moment = moment or time.strftime("%Y-%m-%d_%H-%M-%S")
-    path = Path(_folder(composed, "run_dir") or f"runs/{experiment}/{moment}")
+    # When Slurm queues the job again, the same command continues the run, so the folder's name must be the same.
+    run_name = f"slurm-{signals.job_id()}-{job_name(arguments.overrides)[:6]}" if signals.job_id() else None
+    run_name = run_name or time.strftime("%Y-%m-%d_%H-%M-%S")
+    path = Path(_folder(composed, "run_dir") or f"runs/{experiment}/{run_name}")
     assembly = preflight(without_hydra(composed), path)
     return [*words, f"run_dir={_quote(path)}"], functools.partial(run, assembly=assembly, ended=ended)
 
@@ -159,12 +159,14 @@ def sweep(command: Command) -> int:
     mode, why = decide_mode(sections(without_hydra(composed))[2].wandb.mode)
     jobs = plan.jobs(words) if choices["hydra/sweeper"] == "basic" else None
     workers = plan.workers(composed.hydra, len(jobs) if jobs else None)
-    search = _search(composed, words, folder) if choices["hydra/sweeper"] == "optuna" else None  # last: it writes
+    search = (
+        _search(composed, words, folder) if choices["hydra/sweeper"] == "optuna" else None
+    )  # last, because it writes
     flags = [flag for flag in arguments.flags if flag not in ("-m", "--multirun")]
-    # The jobs alone are given the rest: Hydra would look for a word's key before it knows of swept parts.
+    # The other words are in the jobs' own overrides: Hydra would look for their keys before a swept part has them.
     presets = [word.input_line for word in words if _is_preset(word) and not word.is_sweep_override()]
     argv = ["-m", *flags, *(presets if jobs or search else arguments.all_overrides), *workers.overrides]
-    if workers.count > 1 and mode != "disabled":  # else each job says so
+    if workers.count > 1 and mode != "disabled":  # else each job prints it
         print(f"W&B {mode}{f': {why}' if why else ''}")
     return supervise(
         lambda job: _hydra([*argv, f"hydra.sweep.dir={_quote(folder)}"], job), jobs, folder, workers, search
@@ -172,7 +174,7 @@ def sweep(command: Command) -> int:
 
 
 def _sweep_name(arguments: Arguments, choices: Any) -> str:
-    """The same for the same words, so that the same command goes on: never with a time in it."""
+    """A sweep's name, from its words and without a time, so that the same command continues the sweep."""
     experiments = next((o.partition("=")[2] for o in arguments.overrides if o.startswith("experiment=")), None)
     chosen = (experiments or choices.experiment).replace(",", "+")
     title = chosen if choices.search == "none" else f"{choices.search}-{chosen}"
@@ -181,7 +183,7 @@ def _sweep_name(arguments: Arguments, choices: Any) -> str:
 
 
 def _search(composed: DictConfig, words: Sequence[Override], folder: Path) -> Any:
-    """What Optuna searches, checked. Raises ValueError."""
+    """The search of Optuna's sweeper, checked. Raises ValueError where it cannot be run."""
     from gan_lab.sweep import space, study
 
     space.import_optuna()
@@ -200,7 +202,7 @@ def _folder(composed: DictConfig, key: str) -> str | None:
 
 
 def _check_writable(sweep_dir: Path) -> None:
-    """Raise ValueError where Hydra could not make the folder, which it would say with a traceback."""
+    """Raise ValueError where the folder cannot be created. Hydra would print a traceback."""
     parent = next(path for path in (sweep_dir, *sweep_dir.absolute().parents) if path.exists())
     if not parent.is_dir():
         raise ValueError(f"sweep_dir={sweep_dir}: {parent} is a file; give a folder")
@@ -217,7 +219,7 @@ def _quote(value: object) -> str:
 
 @contextlib.contextmanager
 def _hydra_reads(argv: Sequence[str], ended: Callable[[int], object]) -> Iterator[None]:
-    """While it lasts, Hydra's main reads these words. `ended` is told its exit code, last."""
+    """A context in which Hydra's main reads these words. At its end, `ended` receives the exit code."""
     before, sys.argv = sys.argv, ["gan-lab train", *argv]
     code = 0
     try:

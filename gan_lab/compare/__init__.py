@@ -1,1 +1,1 @@
-"""Which runs are better, and how sure that is: read from run directories, told in a table or on a page."""
+"""Compares runs: reads run directories, ranks settings with intervals, and shows them in a table or on a page."""

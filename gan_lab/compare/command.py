@@ -1,4 +1,4 @@
-"""`gan-lab compare`: what the command line says becomes a table, a JSON file and a page."""
+"""`gan-lab compare`: from the command line's options to a table, a JSON file and a page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gan_lab.tracking.run_directory import write_atomically
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """What the command line says."""
+    """The options of the command line."""
 
     paths: Sequence[Path]
     metric: str | None = None
@@ -28,11 +28,11 @@ class CompareOptions:
 
 
 def compare(options: CompareOptions) -> Comparison:
-    """Compare, print, and write the files that are asked for. Raises ValueError, and then has written nothing."""
+    """Compare, print, and write the requested files. Raises ValueError before anything is written."""
     for option, file in (("--html", options.html), ("--json", options.json)):
         _check(option, file)
     comparison = Comparison(where(on_disk.find(options.paths), options.where), options.metric, parse_at(options.at))
-    comparison.searches = [found for path in options.paths if (found := read_findings(path))]
+    comparison.searches = [content for path in options.paths if (content := read_findings(path))]
     comparison.notes += map(one_line_summary, comparison.searches)
     page = None
     if options.html is not None:
@@ -60,7 +60,7 @@ def _check(option: str, file: Path | None) -> None:
 
 
 def parse_at(text: str | None) -> At:
-    """`images`, `seconds=120` or nothing, as what it means. Raises ValueError for anything else."""
+    """The option --at (`images`, `seconds=120`, or None) as an `At`. Raises ValueError for anything else."""
     if text is None:
         return At()
     what, equals, amount = text.partition("=")

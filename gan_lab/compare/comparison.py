@@ -1,4 +1,4 @@
-"""Settings ranked by a score over their seeds, or the reason why that would be no comparison."""
+"""Ranks settings by a score over their seeds, or says why the scores cannot be compared."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from functools import cached_property
 from typing import Any, Literal
 
 from gan_lab.compare.provenance import PROVENANCE, counted, described_by, first_difference, remedy
-from gan_lab.compare.runs import Reading, Run, differing, number
+from gan_lab.compare.runs import Reading, Run, differing_settings, number
 from gan_lab.compare.settings import ENOUGH, Key, Setting, key_of, short
 from gan_lab.compare.statistics import interquartile_mean
 
 
 @dataclass(frozen=True)
 class At:
-    """After how much training scores are compared: at each run's end, or at equal images or seconds.
+    """The point in training at which scores are compared: each run's end, or equal images or seconds.
 
-    Without an amount it is the largest that all runs reach.
+    Without an amount, it is the largest one that all runs reach.
     """
 
     what: Literal["end", "images", "seconds"] = "end"
@@ -26,16 +26,17 @@ class At:
 
 
 class Comparison:
-    """Runs as settings, in the order of a score. Raises ValueError where the scores cannot be ranked, with the field.
+    """Runs grouped into settings and ranked by a score.
 
-    `metric` is a score's word (`fd`) or name; None takes the one by which most runs chose their best checkpoint.
+    `metric` is a score's word (`fd`) or full name. None means the score by which most runs chose their best checkpoint.
+    Raises ValueError where the scores cannot be ranked, with the field of their provenance that differs.
     """
 
     def __init__(self, runs: Sequence[Run], metric: str | None = None, at: At | None = None) -> None:
         self.notes: list[str] = []
-        self.searches: list[dict[str, Any]] = []  # what searches in these folders have found
+        self.searches: list[dict[str, Any]] = []  # results of the searches in these folders
         self.runs = self._without_repeats(runs)
-        self.differing = differing(self.runs)
+        self.differing = differing_settings(self.runs)
         self.settings = self._fold()
         self.metric = self._choose(metric)
         self.at = at or At()
@@ -48,18 +49,18 @@ class Comparison:
     # -- settings --------------------------------------------------------------------------------------------------
 
     def _without_repeats(self, runs: Sequence[Run]) -> list[Run]:
-        """Each config and seed once: a repetition is the same run again and no further evidence."""
+        """The runs with each config and seed once: a repeated run is no further evidence."""
         kept: dict[Any, Run] = {}
         for run in runs:
             key = (tuple(sorted(run.settings.items(), key=str)), run.seed) if run.settings else run.path
             if key not in kept or (kept[key].status != "finished" and run.status == "finished"):
                 kept[key] = run
         if repeats := len(runs) - len(kept):
-            told = counted(repeats, "run repeats", "runs repeat")
-            self.notes.append(f"{told} another's config and seed: counted once")
+            repeated = counted(repeats, "run repeats", "runs repeat")
+            self.notes.append(f"{repeated} another's config and seed: counted once")
         if back := sum(bool(run.summary.get("rollbacks")) for run in kept.values()):
-            told = counted(back, "run", "runs")
-            self.notes.append(f"{told} diverged and went back: with lower learning rates than the settings say")
+            rolled_back = counted(back, "run", "runs")
+            self.notes.append(f"{rolled_back} diverged and went back: with lower learning rates than the settings say")
         return list(kept.values())
 
     def _fold(self) -> list[Setting]:
@@ -72,25 +73,25 @@ class Comparison:
         ]
 
     def _labels(self, groups: Sequence[Sequence[Run]]) -> dict[str, Callable[[Run], Any]]:
-        """The fewest settings that tell the groups apart, and how to read them: the others follow from these."""
+        """A small set of settings that distinguishes the groups, and for each a function that reads it from a run."""
         candidates: dict[str, Callable[[Run], Any]] = {}
         if all(len({run.config.get("experiment") for run in group}) == 1 for group in groups):
             candidates["experiment"] = lambda run: run.config.get("experiment")
-        # Names of parts tell more than their numbers, and a part's name decides which numbers it has.
+        # Names of parts first: they are more important than settings of parts, and decide which settings exist.
         for key in sorted(self.differing, key=lambda key: not _names_a_part(key)):
             candidates[key] = lambda run, key=key: run.settings.get(key)  # type: ignore[misc]
         chosen: dict[str, Callable[[Run], Any]] = {}
-        told = 1
+        distinguished = 1
         for key, label in candidates.items():
-            apart = len({tuple(read(group[0]) for read in (*chosen.values(), label)) for group in groups})
-            if apart > told:
-                chosen[key], told = label, apart
+            count = len({tuple(read(group[0]) for read in (*chosen.values(), label)) for group in groups})
+            if count > distinguished:
+                chosen[key], distinguished = label, count
         return chosen
 
     # -- the score that is ranked -----------------------------------------------------------------------------------
 
     def _choose(self, metric: str | None) -> Key | None:
-        """Which score: what most runs selected by, or the first that has a direction."""
+        """The score to rank by: the one by which most runs selected, or the first one that has a direction."""
         if metric is not None:
             known = dict.fromkeys(name for run in self.runs for name in (*run.finals, *run.curves))
             keys = [key_of(name) for name in known if metric in (name, name.split("/")[0], short(key_of(name)))]
@@ -105,12 +106,12 @@ class Comparison:
         return next((key_of(name) for name, reading in finals if reading.provenance.get("better")), None)
 
     def _read(self) -> None:
-        """The score of each run at its end, or at equal images or seconds."""
+        """Read the score of each run at its end, or at equal images or seconds."""
         ended = self.at.what == "end"
         if ended:
             self._read_finals()
             if self._uneven():
-                self._take_seen()
+                self._use_training_scores()
         if self.at.what == "images":
             self._read_at_images(self.at.amount, ("finished",) if ended else ("finished", "running"))
         elif self.at.what == "seconds":
@@ -119,13 +120,13 @@ class Comparison:
             self.notes.append(f"no run has {short(self.metric)} yet")
 
     def _uneven(self) -> bool:
-        """Whether the ends lie apart by more than the batch by which a run oversteps."""
+        """Whether the runs' final numbers of images differ by more than one batch."""
         images = {run: reading.images for setting in self.settings for run, reading in setting.readings.items()}
         batches = [int(number(run.config.get("trainer.batch_size")) or 0) for run in images]
         return bool(images) and max(images.values()) - min(images.values()) > max(batches)
 
-    def _take_seen(self) -> None:
-        """Take scores seen while training instead, but for those that somebody has asked for after the end."""
+    def _use_training_scores(self) -> None:
+        """Use the scores from during training instead, unless scores were computed again after the end."""
         scored = [run for setting in self.settings for run in setting.readings]
         if any(run.scored_again for run in scored) or not all(self.curve(run, self.metric) for run in scored):
             low, *_, high = sorted(reading.images for reading in self.readings)
@@ -140,14 +141,14 @@ class Comparison:
 
     def _set(self, read: Callable[[Run], Reading | None]) -> None:
         for setting in self.settings:
-            found = {run: read(run) for run in setting.runs}
-            setting.readings = {run: r for run, r in found.items() if r is not None and r.value is not None}
+            readings = {run: read(run) for run in setting.runs}
+            setting.readings = {run: r for run, r in readings.items() if r is not None and r.value is not None}
 
     def _read_finals(self) -> None:
         self._set(lambda run: self.final(run, self.metric) if run.status == "finished" else None)
 
     def final(self, run: Run, key: Key | None) -> Reading | None:
-        """A run's final score. Where it has that measure of another split alone, this is it: the check will name it."""
+        """A run's final score; for another split where there is only that one. The check of provenance reports it."""
         same = [reading for name, reading in run.finals.items() if key and key_of(name)[0] == key[0]]
         exact = [reading for name, reading in run.finals.items() if key_of(name) == key]
         return next(iter(exact or same), None)
@@ -156,7 +157,7 @@ class Comparison:
         return next((curve for name, curve in run.curves.items() if key_of(name) == key), [])
 
     def _read_at_images(self, amount: float | None, statuses: Sequence[str]) -> None:
-        curves = {run: self._by_plan(run) for run in self.runs if run.status in statuses}
+        curves = {run: self._by_due_images(run) for run in self.runs if run.status in statuses}
         limit = float("inf") if amount is None else amount
         points = [{images for images in curve if images <= limit} for curve in curves.values() if curve]
         common = set.intersection(*points) if points else set()
@@ -169,8 +170,8 @@ class Comparison:
         self.at = At("images", images)
         self._set(lambda run: curves.get(run, {}).get(images))
 
-    def _by_plan(self, run: Run) -> dict[int, Reading]:
-        """The scores seen while training by the images at which they were due: a batch may step beyond that."""
+    def _by_due_images(self, run: Run) -> dict[int, Reading]:
+        """The scores during training by the images at which they were due, which a batch may exceed."""
         every, batch = (int(number(run.config.get(key)) or 0) for key in ("evaluation.every", "trainer.batch_size"))
         readings = self.curve(run, self.metric)
         return {r.images // every * every if every > batch else r.images: r for r in readings}
@@ -191,9 +192,9 @@ class Comparison:
             run: described_by(run, reading) for setting in self.settings for run, reading in setting.readings.items()
         }
         if difference := first_difference(described.values()):
-            name, told = difference
+            name, values = difference
             raise ValueError(
-                f"{short(self.metric)} of these runs cannot be ranked, its {name} differs: {told}; {remedy(name)}"
+                f"{short(self.metric)} of these runs cannot be ranked, its {name} differs: {values}; {remedy(name)}"
             )
         versions = Counter(about["versions"] for about in described.values())
         if len(versions) > 1:
@@ -215,7 +216,7 @@ class Comparison:
             setting.verdict = self._verdict(setting, steady)
 
     def _verdict(self, setting: Setting, steady: Sequence[Setting]) -> str:
-        """What can be said of a setting beside the first of those that never diverged."""
+        """The verdict on a setting, compared with the best setting that never diverged."""
         if setting.broken:
             return f"{len(setting.broken)} of {len(setting.runs)} diverged"
         if setting.mean is None:
@@ -230,21 +231,20 @@ class Comparison:
 
     @property
     def undecided(self) -> list[Setting]:
-        """The first setting and those that cannot be told from it, if there are any."""
+        """The best setting and those that do not differ from it clearly; empty where there are none of these."""
         steady = [setting for setting in self.settings if setting.mean is not None and not setting.broken]
         rivals = [other for other in steady[1:] if not other.differs_from(steady[0])]
         return [steady[0], *rivals] if rivals else []
 
-    # -- beside it ---------------------------------------------------------------------------------------------------
+    # -- other scores ------------------------------------------------------------------------------------------------
 
     @cached_property
     def others(self) -> list[Key]:
-        """Further scores worth a column: those of all scored runs, with equal provenance; else a note says why not."""
+        """Further headline scores with a column. One whose provenance differs is left out, with a note."""
         from gan_lab import registry
         from gan_lab.metrics.base import is_headline
 
-        registry.load()  # measures, and those of plug-ins
-
+        registry.load()  # all measures, also those of plug-ins
         if self.at.what != "end":
             return []
         scored = [run for setting in self.settings for run in setting.readings]
@@ -262,8 +262,8 @@ class Comparison:
 
     def over_runs(self, setting: Setting, key: Key) -> float | None:
         """The interquartile mean of another final score over the setting's runs that are ranked."""
-        found = [self.final(run, key) for run in setting.readings]
-        values = [reading.value for reading in found if reading is not None and reading.value is not None]
+        finals = [self.final(run, key) for run in setting.readings]
+        values = [reading.value for reading in finals if reading is not None and reading.value is not None]
         return interquartile_mean(values) if values else None
 
     @property

@@ -1,4 +1,4 @@
-"""A comparison as one page that needs no network: tables, curves, parallel coordinates, samples, what went wrong."""
+"""A comparison as one HTML page that needs no network: tables, curves, parallel coordinates, samples, warnings."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from gan_lab.display.terminal import shortened
 from gan_lab.tracking.run_directory import SELECTION
 
 WEB = Path(__file__).parent / "web"
-POINTS = 48  # of a curve: more would not be seen
-NUMBERS = 90_000  # in all curves together: what keeps the page of a large sweep small
+POINTS = 48  # of a curve; more would not be visible
+NUMBERS = 90_000  # in all curves together, to keep the page of a large sweep small
 
-# Curves in the order in which a person asks for them; what else was recorded follows.
+# Prefixes of the curves' names, in the order of the page. All other curves follow.
 FIRST = ("selection/", "generator/adversarial", "discriminator/adversarial", "discriminator/real_accuracy",
          "discriminator/fake_accuracy", "discriminator/real_logits", "discriminator/fake_logits", "health/",
          "generator/gradient_norm", "discriminator/gradient_norm", "performance/")  # fmt: skip
@@ -50,7 +50,7 @@ def render(comparison: Comparison) -> str:
 
 
 def payload(comparison: Comparison) -> dict[str, Any]:
-    """All that the page shows, as plain types."""
+    """The content of the page, as plain types."""
     others = comparison.others
     keys = list(dict.fromkeys(key for setting in comparison.settings for key in setting.labels))
     folder = _common_folder(comparison.runs)
@@ -83,7 +83,7 @@ def payload(comparison: Comparison) -> dict[str, Any]:
             for run in sorted(setting.runs, key=lambda run: str(run.seed).zfill(12))
         ],
         "curves": drawn,
-        "searches": [_search(found) for found in comparison.searches],
+        "searches": [_search(content) for content in comparison.searches],
         "samples": samples(comparison),
         "differing": [
             {"key": key, "values": [_word(value) for value in values]} for key, values in comparison.differing.items()
@@ -94,7 +94,7 @@ def payload(comparison: Comparison) -> dict[str, Any]:
 
 
 def _common_folder(runs: Sequence[Run]) -> Path | None:
-    """The folder that all runs lie in, where it is worth saying once instead of in every line."""
+    """The folder that contains all runs, or None where they are in several folders."""
     parents = {run.path.parent for run in runs}
     return parents.pop() if len(parents) == 1 else None
 
@@ -119,7 +119,7 @@ def _run(comparison: Comparison, place: int, run: Run, others: Sequence[Key], fo
 
 
 def _provenance(comparison: Comparison) -> dict[str, str]:
-    """What all the ranked scores have in common."""
+    """The provenance that all ranked scores share."""
     if not comparison.readings:
         return {}
     own = ("value", "values", "deviation_over_noise", "versions", "noise_seeds", "images", "better")
@@ -127,19 +127,19 @@ def _provenance(comparison: Comparison) -> dict[str, str]:
     return {name: _word(value) for name, value in about.items() if value not in (None, {}, "")}
 
 
-def _search(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What a search has found, by short names of settings."""
-    keys = short_keys([*found["importances"], *(key for best in found["best"] for key in best["params"])])
+def _search(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The results of a search, with short names of settings."""
+    keys = short_keys([*content["importances"], *(key for best in content["best"] for key in best["params"])])
     return {
-        "told": found["told"],
-        "importances": [[keys[key], share] for key, share in found["importances"].items()],
+        "told": content["told"],
+        "importances": [[keys[key], share] for key, share in content["importances"].items()],
         "best": [
             {
                 "trial": best["trial"],
                 "values": " ".join(f"{word} {value:.4g}" for word, value in best["values"].items()),
                 "settings": " ".join(f"{keys[key]}={shortened(str(value))}" for key, value in best["params"].items()),
             }
-            for best in found["best"][:5]
+            for best in content["best"][:5]
         ],
     }
 
@@ -160,25 +160,25 @@ def _digits(value: float | None, digits: int = 4) -> float | None:
 
 
 def curves(settings: Sequence[Setting]) -> tuple[list[dict[str, Any]], int]:
-    """Of each thing recorded, each setting's curve: mean, lowest and highest over runs, against images and seconds.
+    """Curves of each recorded value and setting: mean, lowest and highest over runs, against images and seconds.
 
-    And how many of them there is no room for.
+    Returns the curves, and the number of recorded values that are left out to keep the page small.
     """
     names = _names(run for setting in settings for run in setting.runs)
     points = max(6, min(POINTS, NUMBERS // max(1, 5 * len(settings) * min(len(names), 8))))
-    found: list[dict[str, Any]] = []
-    spent = 0
+    kept: list[dict[str, Any]] = []
+    total = 0
     for name in names:
         lines = [_curve([run for run in setting.runs if run.records], name, points) for setting in settings]
-        spent += sum(5 * len(line["images"]) for line in lines if line)
-        if found and spent > NUMBERS:  # those that come first are asked for first
+        total += sum(5 * len(line["images"]) for line in lines if line)
+        if kept and total > NUMBERS:
             break
-        found.append({"name": _title(name), "lines": lines})
-    return found, len(names) - len(found)
+        kept.append({"name": _title(name), "lines": lines})
+    return kept, len(names) - len(kept)
 
 
 def _title(name: str) -> str:
-    """A score's short name; other names as they are in metrics.jsonl."""
+    """The short name of a score; any other name as it is in metrics.jsonl."""
     return short(key_of(name.removeprefix(SELECTION))) if name.startswith(SELECTION) else name
 
 
@@ -189,7 +189,7 @@ def _names(runs: Iterable[Run]) -> list[str]:
 
 
 def _curve(runs: Sequence[Run], name: str, points: int) -> dict[str, list[float | None]] | None:
-    """The curve of some runs over at most so many points that at least one of them has recorded."""
+    """The curve of some runs at up to `points` numbers of images that at least one of them has recorded."""
     lines = [line for run in runs if len(line := _recorded(run.records, name))]
     if not lines:
         return None
@@ -209,13 +209,13 @@ def _curve(runs: Sequence[Run], name: str, points: int) -> dict[str, list[float 
 
 
 def _recorded(records: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
-    """Rows of images, seconds and the value [n, 3]."""
+    """Rows [n, 3] of images, seconds and the value."""
     rows = [(r["images"], r.get("seconds") or 0.0, r[name]) for r in records if number(r.get(name)) is not None]
     return np.asarray(rows, dtype=float).reshape(-1, 3)
 
 
 def _on(grid: np.ndarray, images: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A run's values at these numbers of images, between its points on a straight line; NaN outside of them."""
+    """A run's values at these numbers of images, by linear interpolation; NaN outside of its recorded range."""
     return np.interp(grid, images, values, left=np.nan, right=np.nan)
 
 

@@ -1,4 +1,4 @@
-"""What two scores must have in common to be ranked, and what to say where they have not."""
+"""The provenance that two scores must share to be ranked, and the message where it differs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from gan_lab.compare.runs import Reading, Run
 
-# What two scores must have in common to be ranked. Versions and noise seeds may differ.
+# Fields that must be equal for two scores to be ranked. Versions and noise seeds may differ.
 PROVENANCE = (
     "task", "samples", "split", "reference", "reference_samples", "extractor", "extractor_weights",
     "extractor_settings", "layer", "resize", "quantization", "weights", "batch_norm", "selection", "dataset",
@@ -20,30 +20,30 @@ def described_by(run: Run, reading: Reading) -> dict[str, Any]:
     """A reading's provenance as values that can be compared and counted."""
     about = reading.provenance
     values = {name: about.get(name) for name in PROVENANCE}
-    if values["weights"] is not None:  # averaged or not: how slow the average is may be what is compared
+    if values["weights"] is not None:  # averaged or not; the average's decay may be the setting that is compared
         values["weights"] = str(values["weights"]).split()[0]
-    if values["reference"] is None:  # a data set's own measure says nothing of what it compares with
+    if values["reference"] is None:  # a data set's own measure has no reference in its provenance
         data = {key: value for key, value in run.settings.items() if key.startswith("dataset.")}
         values["dataset"] = " ".join(f"{key}={value}" for key, value in data.items())
     values["task"] = run.config.get("task.name")
     versions = about.get("versions")
-    told = " ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, Mapping) else ""
+    text = " ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, Mapping) else ""
     return {name: value if isinstance(value, (int, float, bool)) else str(value) for name, value in values.items()} | {
-        "versions": told
+        "versions": text
     }
 
 
 def first_difference(readings: Iterable[Mapping[str, Any]]) -> tuple[str, str] | None:
-    """The first field in which readings differ, and the values with how many runs have them."""
+    """The first field in which readings differ, and its values, each with the number of runs that have it."""
     kept = list(readings)
     for name in PROVENANCE:
         values = Counter(about[name] for about in kept)
         if len(values) > 1:
-            return name, " and ".join(f"{_told(value)} ({counted(n, 'run')})" for value, n in values.most_common())
+            return name, " and ".join(f"{_as_text(value)} ({counted(n, 'run')})" for value, n in values.most_common())
     return None
 
 
-def _told(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

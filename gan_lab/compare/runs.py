@@ -1,4 +1,4 @@
-"""Runs as they lie on the disk: what each was told, what became of it, and its numbers with their provenance."""
+"""Reads runs from the disk: their settings, their status, and their scores with provenance."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ SEED = "trainer.seed"
 MARKS = ("summary.json", "metrics.jsonl", ".hydra")  # a folder with one of these is a run, or a sweep's job
 FASTEST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-# Settings that do not change what is trained: where a run lies, how it is watched and scored, on what it runs.
-# Scores of runs that were scored otherwise are told apart by their provenance.
+# Settings that do not change what is trained: the run's folder, tracking, scoring and device.
+# Where runs were scored in different ways, the provenance of their scores shows it.
 APART = {"run_dir", "sweep_dir", "sweep_name", "resume", "experiment", "search", SEED}
 APART |= {f"trainer.{name}" for name in (*UNHASHED_TRAINER, "threads", "checkpoint_every", "keep_checkpoints")}
-APART -= {"trainer.images"}  # how long it was meant to train is a setting
+APART -= {"trainer.images"}  # the planned duration is a setting
 SECTIONS_APART = ("tracking.", "evaluation.", "feature_extractor.", "hydra.")
-TRAINED_ON = "evaluation.validation"  # but this does: what is held out is not trained on
+TRAINED_ON = "evaluation.validation"  # the exception in "evaluation.": held-out pictures are not trained on
 LATER = flat(ADDED)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A score of a run: its value, what must be equal for it to be comparable, and after how much training."""
+    """A score of a run: its value, its provenance, and the images and seconds of training before it."""
 
     value: float | None
     provenance: Mapping[str, Any]
@@ -41,9 +41,9 @@ class Reading:
 
 
 class Run:
-    """A run directory, read only; what is missing or half written is empty.
+    """A run directory, read only. Missing or incomplete files count as empty.
 
-    `scores`, as `gan-lab evaluate` writes them, stand in for those of its own end.
+    `scores`, as `gan-lab evaluate` writes them, replace the run's own final scores.
     """
 
     def __init__(self, path: Path, scores: Mapping[str, Any] | None = None) -> None:
@@ -57,7 +57,7 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Its settings by dotted keys; of a job that could not be built, what Hydra composed for it."""
+        """The run's settings by dotted keys. For a job that could not start, those that Hydra composed."""
         for file in (self.path / "config.yaml", self.path / ".hydra" / "config.yaml"):
             try:
                 content = yaml.load(file.read_text(), Loader=FASTEST)
@@ -69,15 +69,15 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Those that decide what is trained, but for the seed."""
-        told = {k: v for k, v in self.config.items() if k not in APART and not k.startswith(SECTIONS_APART)}
+        """The settings that decide what is trained, without the seed."""
+        kept = {k: v for k, v in self.config.items() if k not in APART and not k.startswith(SECTIONS_APART)}
         if TRAINED_ON in self.config:
-            told[TRAINED_ON] = self.config[TRAINED_ON]
-        return {k: v for k, v in told.items() if k not in LATER or v != LATER[k]}
+            kept[TRAINED_ON] = self.config[TRAINED_ON]
+        return {k: v for k, v in kept.items() if k not in LATER or v != LATER[k]}
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
-        """metrics.jsonl, less lines that are half written."""
+        """The records of metrics.jsonl, without incomplete lines."""
         return self._directory.read_metrics()
 
     @property
@@ -94,13 +94,13 @@ class Run:
 
     @property
     def health(self) -> list[dict[str, Any]]:
-        """What the health monitor warned of."""
+        """The warnings of the health monitor."""
         warnings = self.summary.get("health")
         return [dict(w) for w in warnings if isinstance(w, Mapping)] if isinstance(warnings, list) else []
 
     @cached_property
     def finals(self) -> dict[str, Reading]:
-        """The scores of its end, with fresh noise, by name."""
+        """The final scores, with fresh noise, by name."""
         return {
             name: Reading(
                 number(entry.get("value")), entry, int(number(entry.get("images")) or self.images), self.seconds
@@ -109,7 +109,7 @@ class Run:
         }
 
     def _entries(self, name: str) -> dict[str, Mapping[str, Any]]:
-        """Scores of the summary, less what somebody has mangled."""
+        """Scores of the summary, without damaged entries."""
         entries = self.summary.get(name)
         entries = entries if isinstance(entries, Mapping) else {}
         return {str(score): entry for score, entry in entries.items() if isinstance(entry, Mapping)}
@@ -122,15 +122,15 @@ class Run:
 
     @cached_property
     def curves(self) -> dict[str, list[Reading]]:
-        """The scores seen while it trained, by name, in the order of images."""
-        told = self._entries("selection")
+        """The scores during training, by name, in the order of images."""
+        provenance = self._entries("selection")
         curves: dict[str, list[Reading]] = {}
         for record in self.records:
             for key, value in record.items():
                 if key.startswith(SELECTION):
                     name = key.removeprefix(SELECTION)
                     seconds = number(record.get("seconds")) or 0.0
-                    reading = Reading(number(value), told.get(name, {}), int(record["images"]), seconds)
+                    reading = Reading(number(value), provenance.get(name, {}), int(record["images"]), seconds)
                     curves.setdefault(name, []).append(reading)
         return curves
 
@@ -142,26 +142,26 @@ def number(value: Any) -> float | None:
 
 
 def find(paths: Sequence[Path]) -> list[Run]:
-    """Every run in these folders, each once, and those that files of `gan-lab evaluate RUN --json` tell of.
+    """All runs in these folders, each once, and the runs of files that `gan-lab evaluate RUN --json` wrote.
 
-    Raises ValueError for a path that does not exist or holds none.
+    Raises ValueError for a path that does not exist or contains no run.
     """
-    found: dict[Path, Run] = {}
-    for path in sorted(paths, key=lambda path: not path.is_file()):  # files first: their scores are asked for
+    runs_by_path: dict[Path, Run] = {}
+    for path in sorted(paths, key=lambda path: not path.is_file()):  # files first: their scores replace the run's own
         if not path.exists():
             raise ValueError(f"{path}: there is neither a run nor a folder of runs")
         if path.is_file():
             scored = _evaluated(path)
-            if scored.path.resolve() in found:
+            if scored.path.resolve() in runs_by_path:
                 raise ValueError(f"{path}: another of these files tells of {scored.path}, too; give one of them")
-            found[scored.path.resolve()] = scored
+            runs_by_path[scored.path.resolve()] = scored
             continue
         runs = list(_runs_under(path))
         if not runs:
             raise ValueError(f"{path}: there is no run in it; a run is a folder that gan-lab train has made")
         for run in runs:
-            found.setdefault(run.resolve(), Run(run))
-    return list(found.values())
+            runs_by_path.setdefault(run.resolve(), Run(run))
+    return list(runs_by_path.values())
 
 
 def _evaluated(file: Path) -> Run:
@@ -184,9 +184,9 @@ def _runs_under(path: Path) -> Iterator[Path]:
             inside[:] = sorted(name for name in inside if not name.startswith("."))
 
 
-def differing(runs: Iterable[Run]) -> dict[str, list[Any]]:
-    """The settings in which runs differ, with their values in the order in which they come."""
+def differing_settings(runs: Iterable[Run]) -> dict[str, list[Any]]:
+    """The settings in which runs differ, with their values in the order of the runs."""
     known = [run.settings for run in runs if run.settings]
     keys = dict.fromkeys(key for settings in known for key in settings)
     values = {key: list(dict.fromkeys(settings.get(key) for settings in known)) for key in keys}
-    return {key: found for key, found in values.items() if len(found) > 1}
+    return {key: different for key, different in values.items() if len(different) > 1}

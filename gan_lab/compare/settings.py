@@ -11,13 +11,13 @@ from gan_lab.compare.runs import Reading, Run
 from gan_lab.compare.statistics import bootstrap_interval, interquartile_mean
 from gan_lab.display.terminal import shortened
 
-ENOUGH = 3  # runs of a setting: with fewer, seeds alone part the intervals of equal settings too often
+ENOUGH = 3  # runs of a setting; with fewer, the intervals of two equal settings are often disjoint by chance
 
 Key = tuple[str, str]  # a score's word and what follows the extractor in its name: ("fd", "train")
 
 
 def key_of(name: str) -> Key:
-    """What a score measures, whatever extractor it was seen through: `fd/mnist5k-03da3a14/train` is ("fd", "train")."""
+    """A score's name without its feature extractor: `fd/mnist5k-03da3a14/train` becomes ("fd", "train")."""
     parts = name.split("/")
     return parts[0], parts[-1] if len(parts) > 1 and parts[-1] in ("train", "test") else ""
 
@@ -26,7 +26,7 @@ def key_of(name: str) -> Key:
 class Setting:
     """All runs that differ in nothing but their seeds."""
 
-    labels: dict[str, Any]  # what it has of its own, by the keys that tell settings apart
+    labels: dict[str, Any]  # its values of the keys that distinguish the settings
     runs: list[Run]
     readings: dict[Run, Reading] = field(default_factory=dict)  # of the score that is ranked
     verdict: str = ""
@@ -42,7 +42,7 @@ class Setting:
 
     @cached_property
     def interval(self) -> tuple[float, float] | None:
-        """The bootstrap's 95 % interval of that mean, if there are two runs at least."""
+        """The bootstrap's 95 % interval of the mean; None with fewer than two runs."""
         return bootstrap_interval(self.values) if len(self.values) > 1 else None
 
     @property
@@ -51,18 +51,18 @@ class Setting:
 
     @property
     def broken(self) -> list[Run]:
-        """Runs that training itself stopped."""
+        """Runs that diverged."""
         return [run for run in self.runs if run.status == "diverged"]
 
     def differs_from(self, other: Setting) -> bool:
-        """Whether the intervals of both, of enough runs each, lie apart."""
+        """Whether the intervals of the two settings, each of enough runs, do not overlap."""
         if min(len(self.values), len(other.values)) < ENOUGH or self.interval is None or other.interval is None:
             return False
         return self.interval[1] < other.interval[0] or other.interval[1] < self.interval[0]
 
 
 def shorter(key: str) -> str:
-    """A setting's key for a person's eyes: `generator` for `generator.name`."""
+    """A setting's key for display: `generator` for `generator.name`."""
     return key.removeprefix("trainer.").removesuffix(".name")
 
 

@@ -1,4 +1,4 @@
-"""What runs have shown, pictures or text, made small enough for the page."""
+"""The samples of runs, pictures or text, made small enough for the page."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ PICTURE_BYTES = 420_000  # of all samples together; text holds them in a third m
 PICTURE_WIDTH = 320  # pixels
 LINES = 24  # of a text
 STEPS = 8  # numbers of images that samples are shown at
-SHOWN = 24  # settings whose samples are shown
+SETTINGS = 24  # settings whose samples are shown
 
 
 def samples(comparison: Comparison) -> dict[str, Any]:
-    """Grids of samples at equal images, a run of each setting: that whose score lies nearest to the setting's mean.
+    """Grids of samples at equal images, from one run of each setting: the one whose score is nearest to the mean.
 
-    `at`: numbers of images; `rows`: for each setting its run and for each of these a picture's address, lines of text
-    as {"text": ...}, or None; and what is where on them.
+    Returns {"at": numbers of images, "rows": one for each setting, "more": settings left out}. A row has the run's
+    path, its caption, and for each number of images a data URL, lines of text as {"text": ...}, or None.
     """
-    chosen = [_typical(setting) for setting in comparison.settings[:SHOWN]]
-    there = [_sheets(run) if run else {} for run in chosen]
-    counts = sorted(set().union(*there)) if there else []
+    chosen = [_typical(setting) for setting in comparison.settings[:SETTINGS]]
+    files = [_sheets(run) if run else {} for run in chosen]
+    counts = sorted(set().union(*files)) if files else []
     counts = [counts[int(i)] for i in np.unique(np.linspace(0, len(counts) - 1, STEPS).round())] if counts else []
-    found: dict[int, list[str | dict[str, str] | None]] = {}
+    shown: dict[int, list[str | dict[str, str] | None]] = {}
     left = PICTURE_BYTES
     for images in reversed(counts):  # the last ones matter most
-        row = [_small(sheets[images]) if images in sheets else None for sheets in there]
+        row = [_small(sheets[images]) if images in sheets else None for sheets in files]
         left -= sum(len(sheet) for sheet in row if sheet)
-        if found and left < 0:
+        if shown and left < 0:
             break
-        found[images] = [_embedded(sheet) for sheet in row]
-    at = sorted(found)
+        shown[images] = [_embedded(sheet) for sheet in row]
+    at = sorted(shown)
     rows = [
         {
             "setting": place,
             "path": str(run.path),
-            "pictures": [found[images][place] for images in at],
+            "pictures": [shown[images][place] for images in at],
             "caption": run.summary.get("caption"),
         }
         for place, run in enumerate(chosen)
-        if run is not None and any(found[images][place] for images in at)
+        if run is not None and any(shown[images][place] for images in at)
     ]
     return {"at": at, "rows": rows, "more": len(comparison.settings) - len(chosen)}
 
@@ -62,7 +62,7 @@ def _typical(setting: Setting) -> Run | None:
 
 
 def _sheets(run: Run) -> dict[int, Path]:
-    """What was shown while it trained, pictures or text, by the images at which that was."""
+    """The files of a run's samples, pictures or text, by their number of images."""
     files = [file for suffix in ("png", "txt") for file in (run.path / "samples").glob(f"*.{suffix}")]
     return {int(file.stem): file for file in files if file.stem.isdigit()}
 

@@ -1,4 +1,4 @@
-"""How good a setting is over its seeds, and how sure that is."""
+"""The interquartile mean of a setting's scores over its seeds, and its bootstrap interval."""
 
 from __future__ import annotations
 

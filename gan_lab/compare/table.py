@@ -15,12 +15,12 @@ from gan_lab.compare.runs import Run
 from gan_lab.compare.settings import ENOUGH, Key, Setting, short, shorter
 from gan_lab.display.terminal import shortened, wide_terminal
 
-REASONS = 10  # how many failed runs and warnings are told one by one
+REASONS = 10  # failed runs and warnings that are listed one by one
 COLOURS = {"best": "bold green", "worse": "dim", "inconclusive": "yellow"}
 
 
 def show(comparison: Comparison) -> None:
-    """Print the ranking, what it does and does not say, and what became of runs that are not in it."""
+    """Print the ranking, its verdict and notes, and the runs that are not in it with their reasons."""
     output = wide_terminal()
     output.print(headline(comparison), markup=False, style="bold")
     _print_fitting(output, comparison)
@@ -36,17 +36,17 @@ def show(comparison: Comparison) -> None:
 
 
 def headline(comparison: Comparison) -> str:
-    """What is compared, in a line."""
+    """One line that says what is compared."""
     runs, settings = len(comparison.runs), len(comparison.settings)
-    told = f"{runs:,} run{'s' if runs > 1 else ''} of {settings:,} setting{'s' if settings > 1 else ''}"
+    counts = f"{runs:,} run{'s' if runs > 1 else ''} of {settings:,} setting{'s' if settings > 1 else ''}"
     if comparison.metric is None:
-        return f"{told}, without scores to rank them by"
+        return f"{counts}, without scores to rank them by"
     way = "lower" if comparison.lower else "higher"
-    return f"{told}, by {short(comparison.metric)} ({way} is better){at_text(comparison)}"
+    return f"{counts}, by {short(comparison.metric)} ({way} is better){at_text(comparison)}"
 
 
 def at_text(comparison: Comparison) -> str:
-    """After how much training, and with how many samples."""
+    """The amount of training and the number of samples, as the end of the headline."""
     readings = comparison.readings
     if not readings:
         return ""
@@ -60,7 +60,7 @@ def at_text(comparison: Comparison) -> str:
 
 
 def verdict(comparison: Comparison) -> list[str]:
-    """What the figures cannot tell apart, and what would help."""
+    """A line about the settings whose order is not certain, with the remedy; empty where it is."""
     undecided = comparison.undecided
     if not undecided:
         return []
@@ -75,16 +75,16 @@ def verdict(comparison: Comparison) -> list[str]:
 
 def health(runs: Iterable[Run]) -> list[str]:
     """Warnings of the health monitor, each with the number of runs that had it."""
-    found: dict[str, list[Run]] = {}
+    runs_by_title: dict[str, list[Run]] = {}
     advice: dict[str, str] = {}
     for run in runs:
         for warning in run.health:
             title = str(warning.get("title"))
-            found.setdefault(title, []).append(run)
+            runs_by_title.setdefault(title, []).append(run)
             advice[title] = str(warning.get("advice", ""))
     return [
         f"health: {title} in {len(having)} run{'s' if len(having) > 1 else ''}: {advice[title]}  ({having[0].path})"
-        for title, having in sorted(found.items(), key=lambda item: -len(item[1]))
+        for title, having in sorted(runs_by_title.items(), key=lambda item: -len(item[1]))
     ][:REASONS]
 
 
@@ -92,7 +92,7 @@ def health(runs: Iterable[Run]) -> list[str]:
 
 
 def _print_fitting(output: Console, comparison: Comparison) -> None:
-    """With as many of the further scores as there is room for."""
+    """Print the table with as many of the further scores as fit."""
     others = comparison.others
     while True:
         table = _table(comparison, others)
@@ -132,8 +132,9 @@ def _row(comparison: Comparison, setting: Setting, place: int, keys: list[str], 
     further = [figure(comparison.over_runs(setting, key)) for key in others]
     seconds = [run.seconds for run in setting.runs if run.status == "finished"]
     mean = f"{sum(seconds) / len(seconds):,.0f}" if seconds else "-"
-    told = Text(setting.verdict, style=COLOURS.get(setting.verdict, "red" if "diverged" in setting.verdict else ""))
-    return [str(place), *labels, f"{counted} of {len(setting.runs)}", *score, *further, mean, told]
+    style = COLOURS.get(setting.verdict, "red" if "diverged" in setting.verdict else "")
+    verdict_cell = Text(setting.verdict, style=style)
+    return [str(place), *labels, f"{counted} of {len(setting.runs)}", *score, *further, mean, verdict_cell]
 
 
 def figure(value: float | None) -> str:
@@ -147,7 +148,7 @@ def figure(value: float | None) -> str:
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """All of it as plain types."""
+    """The whole comparison as plain types for a JSON file."""
     others = comparison.others
     readings = comparison.readings
     about = dict(readings[0].provenance) if readings else {}

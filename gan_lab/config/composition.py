@@ -1,4 +1,4 @@
-"""A config from words, or the reason in one line why there is none: what Hydra would find out too late."""
+"""Composes a config from override words and checks it. Errors are one line, before Hydra writes anything."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from gan_lab import registry
 from gan_lab.config.hydra_store import without_hydra
 from gan_lab.config.presets import CONF, groups, refuse_targets
 from gan_lab.config.sections import sections
-from gan_lab.registry import unknown, unknown_key
+from gan_lab.registry import GROUPS, node, optional_groups, unknown, unknown_key
 
 
 def parse_words(overrides: Sequence[str]) -> list[Override]:
-    """Words in Hydra's grammar. Raises ValueError that names the first one that is not."""
+    """Parse words in Hydra's grammar. Raises ValueError with the first word that does not parse."""
     parsed = []
     for override in overrides:
         try:
@@ -36,10 +36,10 @@ def parse_words(overrides: Sequence[str]) -> list[Override]:
 
 
 def first_value(override: Override) -> str:
-    """The word with its first value, where it has several: one job of the sweep."""
+    """The word, with its first value where it is swept."""
     if not override.is_sweep_override():
         return str(override.input_line)
-    if not override.is_discrete_sweep():  # an interval, for samplers that take it
+    if not override.is_discrete_sweep():  # an interval, for samplers of Optuna
         interval: Any = override.value()
         start = int(interval.start) if "int" in interval.tags else interval.start
         return f"{override.get_key_element()}={start}"
@@ -47,21 +47,21 @@ def first_value(override: Override) -> str:
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
-    """The config with Hydra's own node. Raises ValueError in one line for what does not compose or is out of range."""
+    """The config with Hydra's own node. Raises ValueError, in one line, where a word or a value is not valid."""
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             composed = hydra.compose("config", list(overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise _explain(error, overrides) from error
-    if composed.hydra.callbacks:  # the last barrier: Hydra would instantiate them before any of our code runs
+    if composed.hydra.callbacks:  # Hydra would instantiate them before any of our code runs
         raise ValueError("the config holds Hydra callbacks, which can run anything and are not taken")
     check_parts(without_hydra(composed))
     return composed
 
 
 def check_parts(config: DictConfig) -> None:
-    """Raise ValueError where some part's name or arguments are wrong. Builds nothing."""
+    """Raise ValueError where a part's name or arguments are wrong. Builds no part."""
     refuse_targets(OmegaConf.to_container(config), "the config")
     if config.resume not in ("auto", "never"):
         raise registry.unknown("resume", config.resume, ("auto", "never"))
@@ -77,9 +77,9 @@ def check_parts(config: DictConfig) -> None:
 
 
 def check_each_value(parsed: Sequence[Override], composed: DictConfig) -> None:
-    """Compose each swept choice once beside the others' first values: errors show before any job starts.
+    """Compose each swept value once, with the first values of the other words, to find errors before any job starts.
 
-    Groups are composed; plain values are tried on the composed config, which costs a millisecond each.
+    A choice in a group is composed. A plain value is set in the composed config, which takes a millisecond.
     """
     for i, override in enumerate(parsed):
         if not override.is_sweep_override() or not override.is_discrete_sweep():
@@ -113,6 +113,8 @@ def _explain(error: Exception, overrides: Sequence[str]) -> ValueError:
     chosen = [o for o in overrides if o.partition("=")[0] in (*groups(), "hydra.searchpath")]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         known: Any = hydra.compose("config", chosen)
+    if (group := key.rpartition(".")[0].replace(".", "/")) in optional_groups() and node(known, group) is None:
+        return ValueError(f"{key}: none is chosen; choose {group}=... ({', '.join(sorted(GROUPS[group].classes))})")
     *path, last = key.split(".")
     for i, part in enumerate(path):
         if not OmegaConf.is_dict(known) or part not in known:
@@ -128,7 +130,7 @@ LAUNCHERS = {
     "joblib": '"hydra-gan-lab[sweep]"',
     "submitit_local": "hydra-submitit-launcher",
     "submitit_slurm": "hydra-submitit-launcher",
-}  # what pip must install for Hydra to have them
+}  # launcher -> what pip must install
 
 
 def _no_plugin(kind: str, name: str, message: str) -> ValueError:

@@ -1,4 +1,4 @@
-"""How parts, sections and experiments become known to Hydra."""
+"""Registers parts, sections and experiments with Hydra."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from gan_lab.config.sections import SCHEMAS
 
 
 def publish() -> None:
-    """Make parts, sections and experiments known to Hydra. Raises ValueError for an experiment that is not data."""
+    """Store parts, sections and experiments in Hydra's ConfigStore.
+
+    Raises ValueError for an experiment file that is not plain data.
+    """
     from hydra.core.config_store import ConfigStore
 
     registry.publish()
@@ -28,14 +31,14 @@ def publish() -> None:
 
 
 def register_resolvers() -> None:
-    """What config.yaml's interpolations call. A sweep's worker processes need it, too."""
+    """Register the functions that interpolations in config.yaml call. A sweep's worker processes need them, too."""
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("gan_lab.job", job_name, replace=True)
 
 
 def without_hydra(composed: Any) -> Any:
-    """A composed config less Hydra's own node: what a run is given."""
+    """A copy of a composed config without Hydra's own node: the config of a run."""
     from omegaconf import OmegaConf
 
     config = composed.copy()

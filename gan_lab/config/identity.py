@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# What a config's hash leaves out: where a run lies, how it is watched, on what it runs, and how long.
-# A search only chooses values that each of its jobs then says itself.
+# Settings that are not in a config's hash: the run's folder, tracking, device and duration.
+# A search is not in it either: the values that it chooses are in each job's own config.
 UNHASHED = ("run_dir", "sweep_dir", "sweep_name", "resume", "tracking", "hydra", "search")
 UNHASHED_TRAINER = ("device", "images", "rollbacks", "profile")
-# What runs did before a setting was added, whatever its default becomes: at that value it is left out, too.
+# Settings added later, with the value that corresponds to older runs. At that value they are not in the hash.
 ADDED: dict[str, dict[str, Any]] = {"evaluation": {"validation": 0}, "trainer": {"compile_mode": "default"}}
 
 
@@ -27,7 +27,7 @@ def config_hash(config: dict[str, Any]) -> str:
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested config by dotted keys. Parts that are chosen as a list get one more key with their names, `r1+lecam`."""
+    """A nested config by dotted keys. Regularizers also get one key with all their names, `r1+lecam`."""
     result: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
@@ -40,20 +40,20 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def short_keys(keys: Iterable[str]) -> dict[str, str]:
-    """Names by keys, short enough for a table's head and not alike: `generator.learning_rate`, `seed`."""
-    found = {key: ".".join(key.removeprefix("trainer.").split(".")[-2:]) for key in keys}
-    times = Counter(found.values())
-    return {key: label if times[label] == 1 else key for key, label in found.items()}
+    """A short and unique label for each key, for the head of a table: `generator.learning_rate`, `seed`."""
+    labels = {key: ".".join(key.removeprefix("trainer.").split(".")[-2:]) for key in keys}
+    times = Counter(labels.values())
+    return {key: label if times[label] == 1 else key for key, label in labels.items()}
 
 
 def job_name(overrides: Iterable[str]) -> str:
-    """A sweep job's folder: a hash of its sorted overrides, less those that do not change what is trained."""
+    """The name of a sweep job's folder: a hash of its sorted overrides, without those that do not change training."""
     kept = sorted(override for override in overrides if not unhashed(override.partition("=")[0].lstrip("+")))
     return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:12]
 
 
 def unhashed(key: str) -> bool:
-    """Whether a key says only where a run lies, how it is watched or on what it runs."""
+    """Whether a key only sets the run's folder, its tracking or its device."""
     return re.split(r"[./]", key)[0] in UNHASHED or key in ("trainer.device", "trainer.profile")
 
 

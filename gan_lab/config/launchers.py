@@ -1,4 +1,4 @@
-"""Settings of our own sweeper and launchers. Dataclasses alone: to list choices imports nothing that they need."""
+"""Settings of our own sweeper and launchers, as dataclasses, so that listing the choices imports no heavy package."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 @dataclass
 class OptunaSearch:
-    """`hydra/sweeper=optuna`: what is searched stands on the command line, in Hydra's grammar, or in `params`."""
+    """`hydra/sweeper=optuna`. The search space is given on the command line, in Hydra's grammar, or in `params`."""
 
-    _target_: str = "hydra_plugins.gan_lab.OptunaSweeper"  # where Hydra looks; supervise.py puts it there
+    _target_: str = "hydra_plugins.gan_lab.OptunaSweeper"  # sweep/supervise.py registers it under this name
     sampler: str = "tpe"  # tpe, cmaes, nsga2, grid, random
-    pruner: str = "halving"  # halving, median, none: stops a trial that is worse than others were at its age
-    startup_trials: int = 5  # that are not guided, and that median does not prune
+    pruner: str = "halving"  # halving, median, none: stops a trial that is worse than others were after as many images
+    startup_trials: int = 5  # random trials at the start; median does not prune them
     warmup: float = 0.25  # share of trainer.images before which nothing is pruned
-    n_trials: int = 20  # in all: a study that goes on does the rest
+    n_trials: int = 20  # in all, including those of a study that is continued
     seed: int = 0  # of the sampler
     metrics: list[str] = field(default_factory=list)  # objectives; none: the score that selects a checkpoint
     storage: str | None = None  # null: a journal in the sweep's folder; a file, or a database's address
@@ -25,13 +25,13 @@ class OptunaSearch:
 
 @dataclass
 class SlurmJobs:
-    """`hydra/launcher=slurm`: a job array, by submitit. What is null is left to the cluster."""
+    """`hydra/launcher=slurm`: Slurm jobs, by submitit. For a setting that is null, the cluster's default holds."""
 
     _target_: str = "hydra_plugins.gan_lab.SlurmLauncher"
-    cluster: str = "slurm"  # local runs the same on this machine, without Slurm
+    cluster: str = "slurm"  # local: run the jobs on this machine, without Slurm
     n_jobs: int = 64  # at a time
     timeout_min: int = 240  # after which a job is queued again and goes on
-    warn_seconds: int = 120  # before the time is up, to save
+    warn_seconds: int = 120  # how long before the time limit Slurm warns a run, which then saves
     cpus_per_task: int = 4
     gpus_per_node: int = 0
     mem_gb: float | None = None
@@ -47,10 +47,10 @@ class RayTasks:
 
     _target_: str = "hydra_plugins.gan_lab.RayLauncher"
     address: str | None = None  # null starts one here; auto, or ray://host:port
-    n_jobs: int = 64  # at a time; fewer where the cluster has not the cores
+    n_jobs: int = 64  # at a time; fewer where the cluster has too few cores
     cpus_per_job: float = 1.0
     gpus_per_job: float = 0.0
-    num_cpus: int | None = None  # of a cluster that is started here; null: its cores
+    num_cpus: int | None = None  # cores of a cluster that is started here; null: all of this machine
 
 
 CHOICES = (

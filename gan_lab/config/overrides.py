@@ -1,4 +1,4 @@
-"""The command line's overrides, checked before Hydra sees them: it writes folders before any of our code runs."""
+"""Checks the command line's overrides before Hydra gets them, because Hydra writes folders before our code runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hydra.core.override_parser.types import Override
 
 from gan_lab.config.identity import unhashed
 from gan_lab.config.presets import check_data, check_search, groups, options
-from gan_lab.registry import GROUPS, nearest, player_groups, unknown
+from gan_lab.registry import GROUPS, nearest, optional_groups, player_groups, unknown
 
 ALWAYS_SECRET = {"secret", "password", "passwd", "credential", "credentials"}
 SECRET_AT_THE_END = {"key", "apikey", "token"}  # `api_key`; but `key_dim` and `token_size` are fine
-HYDRA = ("mode", "sweeper", "launcher", "verbose")  # what may be said to Hydra: the rest is where things lie, and code
+HYDRA = ("mode", "sweeper", "launcher", "verbose")  # settings of Hydra that users may set; others set folders and code
 FLAGS_WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
 FLAGS = (
     "--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p", "--run", "-r",
@@ -27,7 +27,7 @@ PASSIVE_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", 
 
 @dataclass
 class Arguments:
-    """What stands behind `gan-lab train`: Hydra's flags, overrides, and the folders of the user's own presets."""
+    """The arguments of `gan-lab train`: Hydra's flags, overrides, and folders with the user's own presets."""
 
     flags: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Arguments:
 
     @property
     def passive(self) -> bool:
-        """Whether Hydra only shows something."""
+        """Whether Hydra only prints something and starts no run."""
         return any(flag.partition("=")[0] in PASSIVE_FLAGS for flag in self.flags)
 
     @property
@@ -48,13 +48,13 @@ class Arguments:
 
     @property
     def all_overrides(self) -> list[str]:
-        """With the preset folders, as Hydra's search path."""
-        places = ",".join(f"'file://{folder.absolute()}'" for folder in self.folders)
-        return [*self.overrides, *([f"hydra.searchpath=[{places}]"] if places else [])]
+        """The overrides, with the preset folders as Hydra's search path."""
+        folders = ",".join(f"'file://{folder.absolute()}'" for folder in self.folders)
+        return [*self.overrides, *([f"hydra.searchpath=[{folders}]"] if folders else [])]
 
 
 def parse(argv: Sequence[str]) -> Arguments:
-    """Split and check. Raises ValueError with the remedy for everything that could only go wrong later."""
+    """Split the arguments and check them. Raises ValueError with the remedy for everything that cannot work."""
     arguments = Arguments()
     words = iter(argv)
     for word in words:
@@ -70,13 +70,13 @@ def parse(argv: Sequence[str]) -> Arguments:
             arguments.folders += [_preset_folder(p.removeprefix("file://")) for p in re.findall(r"[^\[\],'\"]+", value)]
         elif word.startswith("-"):
             _check_flag(name, value)
-            # "--cfg=job" is one word here and two to Hydra's short spelling
+            # Hydra takes "--cfg=job" as one word, but "-c job" as two.
             arguments.flags += [word] if name.startswith("--") else [name, value] if value else [word]
         else:
             arguments.overrides.append(_long_form(word))
     for override in arguments.overrides:
         _check(override, arguments.folders)
-    # Groups of plug-ins' players stand in no defaults list: Hydra wants them added.
+    # Optimizer groups of further players are not in config.yaml's defaults list, so Hydra needs the prefix "+".
     added = tuple(f"{group}=" for group in player_groups())
     arguments.overrides = [f"+{word}" if word.startswith(added) else word for word in arguments.overrides]
     return arguments
@@ -90,7 +90,10 @@ def _check_flag(name: str, value: str) -> None:
 
 
 def _preset_folder(value: str) -> Path:
-    """A folder of YAML presets, `<group>/<name>.yaml`. Raises ValueError where one is no data, or its name is taken."""
+    """A folder of YAML presets, `<group>/<name>.yaml`.
+
+    Raises ValueError for a preset that is not plain data, or whose name is taken.
+    """
     folder = Path(value)
     if not value or not folder.is_dir():
         raise ValueError(f"--config-dir {value}: there is no such folder")
@@ -134,6 +137,10 @@ def _check(override: str, folders: Sequence[Path]) -> None:
         raise ValueError(f"{override}: {key[0]} would slip past the checks of {parts[0]}; write it without")
     if plain in groups():
         _check_choice(plain, value, folders)
+    elif equals and plain.startswith("optimizer/"):
+        raise unknown(
+            plain, parts[-1], [group.split("/")[1] for group in groups() if "optimizer/" in group]
+        )
     elif plain in homes:
         inner = ", ".join(f"{group}=..." for group in groups() if group.startswith(f"{plain}/"))
         raise ValueError(f"{override}: a value stands where parts belong; choose {inner}")
@@ -147,6 +154,8 @@ def _is_secret(name: str) -> bool:
 
 
 def _check_choice(group: str, value: str, folders: Iterable[Path]) -> None:
+    if value == "null" and group in optional_groups():
+        return
     known = options(group, folders)
     listed = group in GROUPS and GROUPS[group].listed
     for choice in _split(value):
@@ -166,13 +175,13 @@ def _check_choice(group: str, value: str, folders: Iterable[Path]) -> None:
 
 
 def _split(value: str) -> list[str]:
-    """The values of a sweep, `a,b` or `choice(a,b)`, with commas in brackets left alone."""
+    """The values of a sweep, `a,b` or `choice(a,b)`. Commas inside brackets do not separate values."""
     inside = re.fullmatch(r"choice\((.*)\)", value.strip())
     return re.findall(r"\[[^\]]*\]|[^,]+", inside[1] if inside else value) or [""]
 
 
 def check_params(params: Mapping[str, Any], where: str, folders: Iterable[Path]) -> list[str]:
-    """What a preset sweeps over, as words of a command line. Raises ValueError where they would be refused there."""
+    """The sweep of a preset as words of a command line. Raises ValueError for a word that train would refuse."""
     words = [f"{key}={value}" for key, value in params.items()]
     for word in words:
         try:
@@ -185,7 +194,7 @@ def check_params(params: Mapping[str, Any], where: str, folders: Iterable[Path])
 
 
 def check_sweep(words: Iterable[Override]) -> None:
-    """Raise ValueError where a sweep runs over something that does not change what is trained."""
+    """Raise ValueError where a sweep varies a setting that does not change what is trained."""
     for word in words:
         key = word.key_or_group
         if not word.is_sweep_override():

@@ -1,4 +1,4 @@
-"""Presets: YAML files that extend registered choices. They are data, and are refused where they are more."""
+"""Presets: YAML files that extend registered choices. They must be plain data; a file that runs code is refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gan_lab import registry
 from gan_lab.registry import GROUPS, KINDS
 
 PACKAGE = Path(__file__).parent.parent
-# Beside the package in a checkout, inside it in a wheel.
+# In a checkout the folders are beside the package; in a wheel they are inside it.
 CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
 EXPERIMENTS = next(path for path in (PACKAGE / "experiments", PACKAGE.parent / "experiments") if path.is_dir())
 
@@ -21,7 +21,7 @@ RECIPES = ("experiment", "search")  # groups of the whole config: what to train,
 
 @functools.cache
 def shipped_experiments() -> dict[str, Any]:
-    """The experiments' files by name, each checked to be data."""
+    """The experiments' files by name, each checked to be plain data."""
     from omegaconf import OmegaConf
 
     paths = sorted(EXPERIMENTS.glob("*.yaml"))
@@ -31,14 +31,14 @@ def shipped_experiments() -> dict[str, Any]:
 
 
 def sets_hydra_options(experiment: str) -> bool:
-    """Whether an experiment may be a sweep, as far as that can be said without composing it."""
+    """Whether an experiment sets options of Hydra, and so may be a sweep. True for one that is not ours."""
     known = shipped_experiments() | {"none": {}}
     return "hydra" in known.get(experiment, {"hydra": None})
 
 
 def options(group: str, folders: Iterable[Path] = ()) -> list[str]:
     """Every name that a group takes: registered parts, experiments, and the presets of these folders and ours."""
-    if group not in RECIPES:  # recipes are files: to list them imports no torch
+    if group not in RECIPES:  # recipes are files, so listing them does not import torch
         registry.load()
     names = set(GROUPS[group].classes) if group in GROUPS else set(KINDS[group].classes) if group in KINDS else {"none"}
     if group == "experiment":
@@ -54,7 +54,7 @@ def groups() -> list[str]:
 
 # -- YAML is data ------------------------------------------------------------------------------------------------------
 
-HYDRA_KEYS = ("mode", "sweeper", "launcher")  # what an experiment may say to Hydra
+HYDRA_KEYS = ("mode", "sweeper", "launcher")  # options of Hydra that an experiment may set
 
 
 def check_data(path: Path) -> None:
@@ -67,7 +67,7 @@ def check_data(path: Path) -> None:
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     refuse_targets(content, str(path))
-    if "_target_" in text:  # inside a string, say, that a resolver would decode
+    if "_target_" in text:  # for example inside a string that a resolver decodes
         refuse_targets({"_target_": None}, str(path))
     if re.search(r"^#\s*@package\s+hydra", text, flags=re.M):
         raise ValueError(f"{path}: a preset cannot be of the package hydra, which holds callbacks and folders")
@@ -82,9 +82,9 @@ def check_data(path: Path) -> None:
 
 
 def check_search(path: Path) -> None:
-    """Raise ValueError where a search does more than to say what is swept over, by what and where.
+    """Raise ValueError where a search sets more than the sweep's values, sweeper and launcher.
 
-    What else it set would train other jobs than the same words typed out, in the same folders.
+    With more, its jobs would differ from those of the same words on the command line, but share their folders.
     """
     import yaml
 

@@ -1,4 +1,4 @@
-"""The stable sections of the config: how long and where, what is scored, and what is written."""
+"""The stable sections of the config: trainer, evaluation and tracking."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from gan_lab.registry import NonNegative, Positive, Share
 
 @dataclass(frozen=True)
 class Trainer:
-    """How long, how fast and where. Durations and intervals are in images; an interval of 0 is never."""
+    """Duration, batch, device and speed. Durations and intervals are in images; an interval of 0 means never."""
 
     images: Positive = 100_000  # real images shown to D's main phase
     batch_size: Positive = 64  # global
-    micro_batches: Positive = 1  # parts that the batch is computed in, to save memory
+    micro_batches: Positive = 1  # number of parts in which a batch is computed, to save memory
     seed: NonNegative = 0  # initialization, data order and all noise
     device: str = "auto"  # auto takes cuda, then mps, then cpu
     precision: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = True  # memory format of images and convolutions
     compile: bool = False  # torch.compile; phases with gradient penalties stay eager
-    compile_mode: Literal["default", "max-autotune-no-cudagraphs"] = "default"  # how long torch.compile tries
+    compile_mode: Literal["default", "max-autotune-no-cudagraphs"] = "default"  # how much torch.compile optimizes
     threads: Positive | None = None  # of the CPU; null: the machine's cores. Tiny networks are fastest with 1
     deterministic: bool = False  # deterministic algorithms: on CUDA, resuming is bit for bit only with it
     ema: Share = 0.0  # decay per step of the average used for samples and scores; 0 is none
@@ -30,7 +30,7 @@ class Trainer:
     checkpoint_every: NonNegative = 20_000
     keep_checkpoints: Positive = 2
     profile: bool = False  # print where the time of steps 11 to 30 went, phase by phase
-    rollbacks: NonNegative = 2  # times that a game without a finite gradient goes back, with half the learning rates
+    rollbacks: NonNegative = 2  # how often a run without finite gradients goes back, with half the learning rates
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Evaluation:
     every: NonNegative = 16_000  # images between two scores for selection; the best checkpoint is kept
     selection_samples: Positive = 5_000
     samples: Positive = 10_000  # at the end
-    noise_seeds: Positive = 3  # at the end, distances are the mean over so many
-    metrics: list[str] | None = None  # null: all that the data and their feature extractor offer
-    select_by: str | None = None  # the metric that says which checkpoint is best; null: the first
-    batch_norm: Literal["running", "batch"] = "running"  # statistics that pictures and scores are made with
-    validation: NonNegative = 0  # training pictures that take the test split's place: choose recipes by those
+    noise_seeds: Positive = 3  # at the end, distances are the mean over this many seeds
+    metrics: list[str] | None = None  # null: all that the data and the feature extractor allow
+    select_by: str | None = None  # the metric that selects the best checkpoint; null: the first
+    batch_norm: Literal["running", "batch"] = "running"  # batch norm's statistics for samples and scores
+    validation: NonNegative = 0  # training pictures used in place of the test split, to choose recipes and settings
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Wandb:
 
 @dataclass(frozen=True)
 class Tracking:
-    """What is written while training, and how often, in images."""
+    """Logs, samples and health checks during training, with intervals in images."""
 
     log_every: Positive = 2_000
     samples_every: NonNegative = 10_000

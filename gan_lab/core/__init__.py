@@ -1,1 +1,1 @@
-"""The adversarial game; knows no paper, no network, no data set and no service."""
+"""The adversarial game. It depends on no paper, network, data set or service."""

@@ -1,4 +1,4 @@
-"""One atomic directory that holds all state: `<images, 12 digits>/{state.pt, manifest.json}`."""
+"""Checkpoints: an atomically written directory with all state, `<images, 12 digits>/{state.pt, manifest.json}`."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pick
 
 
 class DamagedCheckpoints(ValueError):
-    """There are checkpoints, and none of them can be read: starting again at zero would hide the loss."""
+    """There are checkpoints, but none of them can be read. A silent start at zero would hide the loss."""
 
 
 class UnknownSchema(DamagedCheckpoints):
-    """A checkpoint of a version of gan_lab that this one cannot read. Passing it over would lose what it holds."""
+    """A checkpoint of a version of gan_lab that this one cannot read. Skipping it would lose the training in it."""
 
 
 def save(state: Mapping[str, Any], folder: Path, *, keep: int = 2, spare: Collection[int] = ()) -> Path:
-    """Write `state` (plain types and tensors, with an "images" counter) so that it is there whole or not at all.
+    """Write `state` (plain types and tensors, with an "images" counter) atomically.
 
-    A temporary directory is filled and synced, then renamed: a kill at any moment leaves the older checkpoints alone.
-    The hash is of the bytes that were meant, not of those that the disk has. Of the older checkpoints the newest
-    `keep - 1` stay, and those of `spare` images. Raises OSError where the disk refuses; nothing is left behind then.
-    Raises TypeError for what a safe load would refuse, before anything is written.
+    A temporary directory is filled and synced, then renamed, so a kill at any time keeps the older checkpoints. The
+    hash is of the bytes passed to the file, not of those read back from the disk. The newest `keep - 1` older
+    checkpoints are kept, and those whose images are in `spare`. Raises OSError where the disk refuses; no file is left
+    then. Raises TypeError, before anything is written, for a type that a safe load would refuse.
     """
     _check_plain(state, "state")
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / _name(state["images"])
-    if _whole(final):  # the same images are the same state; replacing it would leave a moment without it
+    if _whole(final):  # the same images mean the same state, and a replacement is not atomic
         return final
     temporary = folder / f".saving-{os.getpid()}"
     for stale in folder.glob(".saving-*"):
@@ -67,14 +67,14 @@ def prune(folder: Path, keep: int, spare: Collection[int] = ()) -> None:
 
 
 def drop_after(folder: Path, images: int) -> None:
-    """Remove the checkpoints of more images than these: what they hold is taken back."""
+    """Remove the checkpoints with more images than these."""
     for path in _newest_first(folder):
         if int(path.name) > images:
             shutil.rmtree(path)
 
 
 def kept(folder: Path) -> list[int]:
-    """The numbers of images of the checkpoints that there are, newest first."""
+    """The numbers of images of all checkpoints, newest first."""
     return [int(path.name) for path in _newest_first(folder)]
 
 
@@ -90,7 +90,7 @@ def load_of(folder: Path, images: int) -> dict[str, Any]:
 
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
-    """The newest valid state, or None where none was ever saved. A damaged one is named in a warning and passed over.
+    """The newest valid state, or None where there is no checkpoint. A damaged one is skipped, with a warning.
 
     Raises DamagedCheckpoints where there are checkpoints but no valid one, and UnknownSchema at a newer version's.
     """
@@ -153,7 +153,7 @@ PLAIN = (bool, int, float, str, bytes, type(None), torch.Tensor)
 
 
 def _check_plain(value: Any, where: str) -> None:
-    """A part with, say, a numpy number in its state would save well and never load again."""
+    """Raise TypeError for other types, such as a numpy number: they can be saved, but not loaded again."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             _check_plain(inner, f"{where}[{name!r}]")
@@ -165,7 +165,7 @@ def _check_plain(value: Any, where: str) -> None:
 
 
 class _Hashing:
-    """A binary file that knows the hash and the number of the bytes it was given."""
+    """A binary file that computes the hash and the number of the bytes written to it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._digest, self._bytes = file, hashlib.sha256(), 0
@@ -190,13 +190,13 @@ class _Hashing:
 
 
 def _write(state: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Write and sync it. Returns its fingerprint. Raises OSError."""
+    """Write the state and sync the file. Returns the file's fingerprint. Raises OSError."""
     with path.open("wb") as file:
         hashing = _Hashing(file)
         try:
             torch.save(dict(state), hashing)  # type: ignore[arg-type]
         except RuntimeError:
-            # Behind this torch hides whatever our file raises: a full disk, an interrupt.
+            # torch replaces an error of our file, such as a full disk or an interrupt, by a RuntimeError.
             if hashing.error is None:
                 raise
             if isinstance(hashing.error, OSError):

@@ -1,4 +1,4 @@
-"""One micro-batch of one phase: every tensor computed when first asked for, and once."""
+"""One micro-batch of one phase: every tensor is computed once, at its first use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def key(*position: object) -> int:
-    """A seed for a position in the run, (seed, stream, step, ...): nothing in this project is seeded otherwise."""
+    """A seed for a position in the run, (seed, stream, step, ...). All random numbers of training are seeded by it."""
     return int.from_bytes(hashlib.blake2b(repr(position).encode(), digest_size=7).digest(), "big")
 
 
@@ -26,7 +26,7 @@ class Kept:
         self.made: dict[tuple[str, int], tuple[str, Tensor]] = {}  # (name, turn) -> (owner, tensor with its graph)
 
     def drop(self, owner: str) -> None:
-        """Forget what a player made, because its networks have moved."""
+        """Drop the tensors of a player whose networks have changed."""
         self.made = {at: value for at, value in self.made.items() if value[0] != owner}
 
 
@@ -46,10 +46,11 @@ class ForwardPass:
         return int(self.rows.stop - self.rows.start)
 
     def draw(self, stream: str, *shape: int, kind: Literal["normal", "uniform"] = "normal") -> Tensor:
-        """[B, *shape], standard normal or uniform in [0, 1), for a name that is unique within the phase.
+        """Random numbers [B, *shape], standard normal or uniform in [0, 1). The name is unique within the phase.
 
-        Drawn for the global batch and then cut to these rows, so neither micro-batches nor ranks change what a row
-        sees; keyed by position, so resuming needs a counter and no saved generator state.
+        They are drawn for the global batch and then cut to these rows, so a row's numbers do not depend on
+        micro-batches or ranks. The seed is the position in the run, so resuming needs a counter and no saved generator
+        state.
         """
         game = self.game
         who = "step" if self.kept is not None and stream in self.shared else self.phase.name
@@ -71,20 +72,20 @@ class ForwardPass:
         return eager if self.phase.probes else self.game.compiled.get(name, eager)
 
     def probe(self, name: str, x: Tensor) -> Tensor:
-        """`x`, or, where a term of this phase differentiates by it, a leaf of the same values with a gradient."""
+        """`x` itself, or a leaf with the same values that requires a gradient, if a term of this phase needs that."""
         return x if name not in self.phase.probes or x.requires_grad else x.detach().requires_grad_()
 
     def keep(self, name: str, owner: str, make: Callable[[], Tensor]) -> Tensor:
-        """`make()`; with `trainer.reuse_fakes`, made once a step for all its phases.
+        """`make()`. With `trainer.reuse_fakes`, it is called once per step for all phases.
 
-        The owner's phase gets it with its graph, other phases detached. It is dropped once the owner has moved.
+        The owner's phase gets the tensor with its graph, other phases detached. It is dropped after the owner's move.
         """
         if self.kept is None:
             return make()
         mine = owner == self.phase.player
         if (name, self.turn) not in self.kept.made:
             parameters = self.game.parameters[owner]
-            if not mine:  # this phase has frozen them, and a later one will want the graph
+            if not mine:  # this phase has frozen them, but a later phase needs the graph
                 for parameter in parameters:
                     parameter.requires_grad_(True)
             self.kept.made[name, self.turn] = owner, make()
@@ -95,5 +96,5 @@ class ForwardPass:
         return value if mine else value.detach()
 
     def observe(self) -> Mapping[str, Tensor]:
-        """Tensors worth a curve beside the terms' values, already computed in this pass; each is averaged."""
+        """Further tensors to record besides the terms' values, already computed in this pass. Each is averaged."""
         return {}

@@ -1,4 +1,4 @@
-"""What happens between steps. Core hooks know no files and no services: they call what they are given."""
+"""Hooks, which run between moves and steps. Core hooks use no files and no services, only the callables they get."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gan_lab.core.types import Phase
 
 
 class Hook:
-    """Override what you need. A hook that has a `state_dict` is in the checkpoint."""
+    """A base class with methods that do nothing. A hook with a `state_dict` is saved in checkpoints."""
 
     def before_step(self, game: Game) -> None: ...
 
@@ -61,7 +61,7 @@ class Schedule(Protocol):
 
 
 class Scheduled(Hook):
-    """Set something to a schedule's factor of what it was, before every step."""
+    """Before every step, set values to a schedule's factor times their initial values."""
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
@@ -73,7 +73,7 @@ class Scheduled(Hook):
 
 
 class LearningRate(Scheduled):
-    """Every optimizer's learning rates. `halvings` says how often they were halved, for good: it is state."""
+    """The learning rates of all optimizers. `halvings` is how often they were halved for good; it is saved."""
 
     def __init__(self, optimizers: Mapping[str, torch.optim.Optimizer], schedule: Schedule) -> None:
         super().__init__(schedule)
@@ -82,7 +82,7 @@ class LearningRate(Scheduled):
 
     def scale(self, game: Game, factor: float) -> None:
         factor = math.ldexp(factor, -self.halvings)
-        for player, base in self._base.items():  # loading a state replaces an optimizer's groups: keep none of them
+        for player, base in self._base.items():  # not stored, because loading a state replaces the groups
             for group, rate in zip(game.optimizers[player].param_groups, base, strict=True):
                 group["lr"] = rate * factor
 
@@ -94,7 +94,7 @@ class LearningRate(Scheduled):
 
 
 class Beta2(Scheduled):
-    """1 - beta2 of every Adam: the inverse of how many steps its second moments remember.
+    """1 - beta2 of every Adam: the inverse of the number of steps that its second moments average over.
 
     Raises ValueError for an optimizer that has no beta2.
     """
@@ -128,7 +128,7 @@ class Strength(Scheduled):
 
 
 class Diverged(RuntimeError):
-    """No move of a phase could update its player for a whole logging window: the gradients are not finite."""
+    """In a whole logging window, no move of a phase could update its player: the gradients are not finite."""
 
     def __init__(self, reason: str, advice: str) -> None:
         super().__init__(f"{reason}: {advice}")
@@ -136,21 +136,21 @@ class Diverged(RuntimeError):
 
 
 class Log(Hook):
-    """Averages everything recorded since the last log point and hands out one flat record.
+    """Averages all values recorded since the last log point, and passes one flat record to `write`.
 
-    `write` gets {"images", "step", "performance/images_per_second", "<phase>/<name>": mean}. Values stay on the device
-    in between, so the host waits once per log point and not once per step. `also` names the periods of other hooks: a
-    window that ends where they begin does not count their time as training. Raises Diverged where all updates of a
-    phase were skipped between two multiples of `every`, whatever other windows ended there.
+    The record is {"images", "step", "performance/images_per_second", "<phase>/<name>": mean}. Between log points,
+    values stay on the device, so the host waits once per log point and not once per step. `also` has the periods of
+    other hooks: a window also ends where they run, so their time does not count as training. Raises Diverged where all
+    updates of a phase were skipped between two multiples of `every`, also if other windows ended in between.
     """
 
-    LEAST = 3  # updates: fewer, such as that of one bad batch, are no divergence
+    LEAST = 3  # skipped updates; fewer, such as one bad batch, are not a divergence
 
     def __init__(self, every: int, write: Callable[[dict[str, Any]], None], also: Sequence[int] = ()) -> None:
         self.periods = [Every(period) for period in (every, *also)]
         self.write = write
-        self.sound = 0  # images up to which every player could be updated, as far as windows' ends tell
-        self._tally: dict[str, list[int]] = {}  # phase -> moves and skipped ones, that are not judged yet
+        self.sound = 0  # images at the last window whose final updates were not skipped
+        self._tally: dict[str, list[int]] = {}  # phase -> numbers of moves and of skipped ones, not judged yet
         self._since = 0  # images at which the tally begins
         self._values: dict[str, list[Tensor]] = {}
         self._start: tuple[float, int] | None = None  # clock and images at the window's start
@@ -168,30 +168,31 @@ class Log(Hook):
             self.flush(game)
 
     def memory(self) -> dict[str, Any]:
-        """What the window holds so far, for a run that is saved in the middle of one. Not called `state_dict`: the game
-        goes on without it.
+        """The content of the current window, for a run that is saved in the middle of one.
+
+        Not called `state_dict`, so that it is not part of the game's state: a run can continue without it.
         """
         gathered = {name: torch.cat([v.flatten() for v in values]).cpu() for name, values in self._values.items()}
         return {"values": gathered, "tally": self._tally, "since": self._since, "sound": self.sound}
 
     def recall(self, memory: Mapping[str, Any], device: torch.device) -> None:
-        """Go on with a window from `memory()`."""
+        """Restore the window of `memory()`."""
         self._values = {name: [values.to(device)] for name, values in memory["values"].items()}
         self._tally = {phase: list(counts) for phase, counts in memory["tally"].items()}
         self._since, self.sound, self._start = memory["since"], memory["sound"], None
 
     def restart(self, images: int) -> None:
-        """Begin anew at so many images: what was gathered belongs to a time that is taken back."""
+        """Clear the window and begin a new one at so many images, as after a rollback."""
         self._values, self._tally, self._start = {}, {}, None
         self._since = self.sound = images
 
     def flush(self, game: Game, end: bool = False) -> None:
-        """Write a record of what has been gathered, if anything has. At the `end` there will be no more."""
+        """Write a record of the current window, if it is not empty. `end`: whether the run ends here."""
         if not self._values or self._start is None:
             return
         last = [values[-1].flatten()[-1] for name, values in self._values.items() if name.endswith("/skipped")]
-        *means, trouble = torch.stack([*(_mean(values) for values in self._values.values()), *_any(last)]).tolist()
-        if not trouble:
+        *means, any_skipped = torch.stack([*(_mean(values) for values in self._values.values()), *_any(last)]).tolist()
+        if not any_skipped:
             self.sound = game.images
         record: dict[str, Any] = dict(zip(self._values, means, strict=True))
         clock, images = self._start
@@ -200,7 +201,7 @@ class Log(Hook):
         record = {"images": game.images, "step": game.step, "performance/images_per_second": speed} | record
         self._count(record)
         for name in [name for name in record if name.endswith("/skipped") and not record[name]]:
-            del record[name]  # worth a line only when it happens
+            del record[name]  # recorded only where updates were skipped
         self._values, self._start = {}, None
         self.write(record)
         if end or self.periods[0].due(game):
@@ -218,7 +219,7 @@ class Log(Hook):
     def _judge(self, game: Game) -> None:
         stuck = [phase for phase, (moves, skipped) in self._tally.items() if moves == skipped >= self.LEAST]
         since = self._since
-        # One with too few moves, a lazy one, goes on being counted.
+        # A phase with too few moves, such as a lazy one, is counted further.
         self._tally = {phase: counts for phase, counts in self._tally.items() if counts[0] < self.LEAST}
         self._since = game.images
         if stuck:
@@ -239,7 +240,7 @@ def _mean(values: Sequence[Tensor]) -> Tensor:
 
 
 class Every:
-    """True once whenever the number of images shown has passed a multiple of `images`; never for 0."""
+    """`due` is True in the step that reaches or passes a multiple of `images`; never for 0."""
 
     def __init__(self, images: int) -> None:
         self.images = images
@@ -251,7 +252,7 @@ class Every:
 
 
 class Do(Hook):
-    """Call `action(game)` every so many images: to save, to sample, to evaluate."""
+    """Calls `action(game)` every so many images: to save, to sample, to evaluate."""
 
     def __init__(self, every: int, action: Callable[[Game], object]) -> None:
         self.period, self.action = Every(every), action

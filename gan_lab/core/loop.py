@@ -1,4 +1,4 @@
-"""The game and its moves: the only code that calls `backward()` and `step()`."""
+"""The game and its moves. Only this module calls `backward()` and `step()`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Order:
         self._indices = torch.empty(0, dtype=torch.long)
 
     def rows(self, position: int, count: int) -> Tensor:
-        """Indices [count] of the examples from the `position`-th shown on. A batch may cross into the next epoch."""
+        """Indices [count] of the next examples after `position` shown ones. A batch may cross into the next epoch."""
         span = position // self.length, (position + count - 1) // self.length
         if span != self._span:
             self._indices = torch.cat([self._epoch(epoch) for epoch in range(span[0], span[1] + 1)])
@@ -66,7 +66,7 @@ class Game:
         self.batch_size, self.micro_batches, self.seed, self.reuse_fakes = batch_size, micro_batches, seed, reuse_fakes
         self.step = 0
         self.images = 0  # real images shown in the main phase
-        self.images_before = 0  # the same before the last step: hooks ask whether a period has passed
+        self.images_before = 0  # the same before the last step, for hooks with periods
         if batch_size % (micro_batches * self.runtime.world):
             raise ValueError(
                 f"trainer.batch_size={batch_size} is not divisible by trainer.micro_batches={micro_batches}"
@@ -77,7 +77,7 @@ class Game:
         warn_about_batch_statistics(self.nets, micro_batches)
         self.orders = {domain: Order(length, seed, domain) for domain, length in data.lengths.items()}
         self.compiled = self.runtime.compiled(self.nets)
-        # A parameter that comes frozen stays as it is.
+        # A parameter that is frozen at the start never learns.
         self.parameters: dict[str, list[nn.Parameter]] = {
             player: [p for name in names for p in self.nets[name].parameters() if p.requires_grad]
             for player, names in task.players.items()
@@ -100,7 +100,7 @@ class Game:
     # -- state ---------------------------------------------------------------------------------------------------
 
     def _find_state(self) -> None:
-        """Whatever has a `state_dict` belongs to the checkpoint: of the task, its terms and its after-step actions."""
+        """Register all parts of the task, its terms and its after-step actions that have a `state_dict`."""
         for name, part in vars(self.task).items():
             self._register(f"task/{name}", part)
         for phase in self.phases:
@@ -122,7 +122,7 @@ class Game:
         self._register(name if name not in self.stateful else f"{name}/{len(self.hooks)}", hook)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that must survive: counters, networks, optimizers and every stateful part. Plain types and tensors."""
+        """The state to save: counters, networks, optimizers and stateful parts, as plain types and tensors."""
         return {
             "step": self.step,
             "images": self.images,
@@ -142,7 +142,7 @@ class Game:
     # -- moves ---------------------------------------------------------------------------------------------------
 
     def active_phases(self) -> tuple[Phase, ...]:
-        """The phases of the current stage. Nets that none of them moves rest in eval mode.
+        """The phases of the current stage. Networks that none of them trains are in eval mode.
 
         Raises ValueError in a stage without phases.
         """
@@ -157,7 +157,7 @@ class Game:
         return active
 
     def give_turn(self, player: str) -> list[nn.Parameter]:
-        """Freeze the player that moved last and thaw this one: no gradient is computed for weights that rest."""
+        """Unfreeze this player's parameters and freeze the last one's, which then get no gradients."""
         parameters = self.parameters[player]
         if self._moving != player:
             for parameter in self.parameters.get(self._moving or "", ()):
@@ -174,13 +174,13 @@ class Game:
         return slice(first, first + size)
 
     def update(self, player: str, gradient_norm: Tensor) -> Tensor:
-        """One optimizer step, or none where the gradient is not finite; returns 1 where it was skipped.
+        """One optimizer step, skipped where the gradient is not finite. Returns 1 where it was skipped, else 0.
 
-        Fused Adam decides on the device and the host does not wait. Other optimizers make it look: fused SGD, too,
-        because a skipped first step leaves its momentum uninitialized (torch 2.15).
+        Fused Adam decides this on the device, without waiting of the host. With other optimizers the host waits: also
+        with fused SGD, because a skipped first step leaves its momentum uninitialized (torch 2.15).
         """
         optimizer = self.optimizers[player]
-        # 0 where it is finite, 1 where it is not: infinity times 0 is no number.
+        # 0 for a finite norm, else 1: infinity or NaN times 0 is NaN.
         skipped = (gradient_norm * 0).ne_(0).float()
         if player in self._masked:
             optimizer.found_inf = skipped  # type: ignore[attr-defined]
@@ -190,20 +190,20 @@ class Game:
         return skipped
 
     def remember(self) -> None:
-        """Copy what a move changes besides weights: batch statistics, singular vectors, terms' running means."""
+        """Copy the buffers that a move changes: batch statistics, singular vectors, terms' running means."""
         if self._buffers:
             torch._foreach_copy_(self._before, self._buffers)
 
     def restore(self, skipped: Tensor) -> None:
-        """Undo the changes since `remember()` where `skipped` is 1.
+        """Undo the changes of buffers since `remember()` where `skipped` is 1.
 
-        Where the host would have to wait for that value, the device decides by itself.
+        On an asynchronous device, the device decides, so that the host does not wait for the value.
         """
         if not self._buffers or not (self.runtime.asynchronous or skipped.item()):
             return
         undo = skipped > 0
         for buffer, old in zip(self._buffers, self._before, strict=True):
-            # Behind autograd's back: fakes that are kept for the next phase have a graph that remembers the buffers.
+            # Through .data, unseen by autograd: the graph of fakes kept for the next phase refers to the buffers.
             torch.where(undo, old, buffer, out=buffer.data)
 
 
@@ -212,10 +212,10 @@ def _takes_found_inf(optimizer: torch.optim.Optimizer) -> bool:
 
 
 def play(game: Game, phase: Phase, turn: int = 0, kept: Sequence[Kept] | None = None) -> dict[str, list[Tensor]]:
-    """One move: the player takes one optimizer step on the sum of its terms. Returns what there is to record.
+    """One move: the player takes one optimizer step on the sum of its terms. Returns the values to record.
 
-    The step is by the mean over the global batch of  sum_t  weight_t * every * term_t,  in `micro_batches` parts.
-    A move whose gradient is not finite leaves no trace in weights, optimizer and buffers.
+    The objective is the mean over the global batch of  sum_t  weight_t * every * term_t,  in `micro_batches` parts. A
+    move whose gradient is not finite changes no weight, optimizer state or buffer.
     """
     runtime = game.runtime
     game.remember()
@@ -227,14 +227,14 @@ def play(game: Game, phase: Phase, turn: int = 0, kept: Sequence[Kept] | None = 
         runtime.seed_layers(key(game.seed, "layers", game.step, phase.name, turn, runtime.rank, micro_batch))
         rows = game.rows(micro_batch)
         forward = game.task.forward_pass(game, phase, turn, rows, kept[micro_batch] if kept else None)
-        # Penalties are differentiated twice: their phases stay in full precision.
+        # Gradient penalties are differentiated twice, so their phases use full precision.
         with runtime.autocast(enabled=not phase.probes):
             objective: Tensor | None = None
             for name, term in phase.terms.items():
                 value = per_sample(term(forward)).mean()
                 values.setdefault(name, []).append(value.detach())
                 scale = term.weight * phase.every / game.micro_batches
-                if scale != 1:  # in tiny networks, each operation counts
+                if scale != 1:  # in tiny networks, each operation costs time
                     value = value * scale
                 objective = value if objective is None else objective + value
         assert objective is not None
@@ -255,7 +255,7 @@ def play(game: Game, phase: Phase, turn: int = 0, kept: Sequence[Kept] | None = 
 
 
 def step(game: Game) -> None:
-    """One round of the game: every phase of the stage that is due, in order, each as often as it repeats."""
+    """One step of the game: all phases of the stage that are due, in order, each with its repeats."""
     for hook in game.hooks:
         hook.before_step(game)
     active = game.active_phases()
@@ -274,6 +274,6 @@ def step(game: Game) -> None:
 
 
 def train(game: Game, images: int, should_stop: Callable[[], bool] = lambda: False) -> None:
-    """Play until `images` real images were shown, or until `should_stop` says so at a step's end."""
+    """Train until `images` real images were shown, or until `should_stop()` is true at the end of a step."""
     while game.images < images and not should_stop():
         step(game)

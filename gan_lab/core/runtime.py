@@ -1,4 +1,4 @@
-"""Where and how the game is computed: device, precision, memory format, determinism, rank, seeding."""
+"""How the game is computed: device, precision, memory format, determinism, rank, seeding."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-VARIANTS = 32  # of one network that torch.compile may make
+VARIANTS = 32  # compiled variants of one network that torch.compile may make
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """`auto` takes cuda, then mps, then cpu. Raises ValueError for a device that is not here, with what is."""
+    """The device of that name; `auto` takes cuda, then mps, then cpu.
+
+    Raises ValueError, with the choices, for a device that this machine does not have.
+    """
     here = ["cpu", "meta"]
     if torch.backends.mps.is_available():
         here.insert(0, "mps")
@@ -32,22 +35,22 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def has_bf16_units() -> bool:
-    """Whether the CPU multiplies bf16 in hardware; true where torch cannot tell."""
-    tell = getattr(torch.cpu, "get_capabilities", None)
-    found: dict[str, object] = tell() if tell else {}
-    units = [bool(has) for name, has in found.items() if "bf16" in name]
+    """Whether the CPU multiplies bf16 in hardware. True where torch cannot report it."""
+    query = getattr(torch.cpu, "get_capabilities", None)
+    capabilities: dict[str, object] = query() if query else {}
+    units = [bool(has) for name, has in capabilities.items() if "bf16" in name]
     return any(units) or not units
 
 
 @functools.cache
 def _own_threads() -> int:
-    """What the process started with: a run that asks for another number must not leave it to the next."""
+    """The process's initial number of threads, for a run without its own number after a run that changed it."""
     return torch.get_num_threads()
 
 
 @dataclass
 class Runtime:
-    """Everything about a machine that the game's rules must not know."""
+    """All settings of the machine and its use, kept apart from the rules of the game."""
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -59,18 +62,18 @@ class Runtime:
     world: int = 1
 
     def __post_init__(self) -> None:
-        own = _own_threads()  # asked first: the first run must not hide it
+        own = _own_threads()  # cached before the first run changes it
         torch.set_num_threads(self.threads or own)
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(self.deterministic)
         torch.backends.cudnn.benchmark = self.device.type == "cuda" and not self.deterministic
-        # The meta device has no generator of its own and draws nothing.
+        # The meta device has no generator, and no random numbers are drawn on it.
         self._generator = None if self.device.type == "meta" else torch.Generator(self.device)
 
     @property
     def asynchronous(self) -> bool:
-        """Whether the host goes on while the device computes, and would have to wait for a value."""
+        """Whether the device computes asynchronously, so that reading a value makes the host wait."""
         return self.device.type != "cpu"
 
     def generator(self, seed: int) -> torch.Generator | None:
@@ -79,14 +82,14 @@ class Runtime:
 
     def seed_layers(self, seed: int) -> None:
         """Seed the global generators, from which layers such as dropout draw."""
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed also asks every backend: 200 times slower
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed also calls every backend: 200 times slower
         if self.device.type == "cuda":
             torch.cuda.default_generators[self.device.index or 0].manual_seed(seed)
         elif self.device.type == "mps":
             torch.mps.manual_seed(seed)
 
     def autocast(self, enabled: bool) -> AbstractContextManager[object]:
-        """Mixed precision for the forward pass, where the run asks for it and the phase can take it."""
+        """A context for mixed precision in the forward pass, if the run uses it and the phase allows it."""
         if self.precision == "fp32" or not enabled or self.device.type == "meta":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
@@ -97,15 +100,15 @@ class Runtime:
         return net.to(memory_format=torch.channels_last) if self.channels_last else net
 
     def compiled(self, nets: nn.ModuleDict) -> dict[str, Callable[..., Any]]:
-        """Compiled twins that share the parameters of `nets`; empty where nothing is compiled.
+        """Compiled versions of the networks, which share their parameters; empty where nothing is compiled.
 
-        What earlier runs of this process compiled is forgotten: torch stops compiling a function after eight variants,
-        silently, and another run's networks would count.
+        The compiled code of earlier runs in this process is dropped: torch silently stops compiling a function after
+        eight variants, and those of other runs would count.
         """
         if self.compile is None:
             return {}
         torch.compiler.reset()
-        # One run has several of its own: of real and fake samples, of players that move and that rest.
+        # One run has several variants: for real and fake samples, and with and without gradients of the weights.
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, VARIANTS)
         return {name: torch.compile(net, mode=self.compile) for name, net in nets.items()}
 
@@ -127,9 +130,9 @@ class Runtime:
 
 @contextmanager
 def inference(nets: nn.ModuleDict, batch_norm: str) -> Iterator[nn.ModuleDict]:
-    """Networks in eval mode, as they were afterwards.
+    """A context with the networks in eval mode. Afterwards, their modes are restored.
 
-    `batch_norm="batch"` normalizes by each batch's own statistics, as in training, without touching the running ones.
+    `batch_norm="batch"` normalizes by each batch's own statistics, as in training, without changing the running ones.
     """
     modes = {module: module.training for module in nets.modules()}
     norms = [m for m in nets.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
@@ -148,15 +151,16 @@ def inference(nets: nn.ModuleDict, batch_norm: str) -> Iterator[nn.ModuleDict]:
 
 
 def has_batch_statistics(net: nn.Module) -> bool:
-    """Whether what a row gets depends on the other rows, so that micro-batches or ranks change the result."""
+    """Whether a row's output depends on the other rows, so that micro-batches or ranks change the result."""
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules())
 
 
 def judges_rows(net: nn.Module) -> bool:
-    """Whether a batch may be cut or joined without a change to what each row gets, nor to the network.
+    """Whether batches can be split or joined without changing any row's output or the network's state.
 
-    A network says that its own code mixes no rows with an attribute `rowwise = True`; its layers must not either: no
-    batch statistics, no singular vectors that each pass moves, no dropout, whose draws depend on the batch.
+    The attribute `rowwise = True` of a network states that its own code does not mix rows. Its layers must not either:
+    no batch statistics, no spectral normalization, which changes with each pass, and no dropout, whose draws depend on
+    the batch.
     """
     buffers = next(net.buffers(), None)
     random = any(isinstance(module, nn.modules.dropout._DropoutNd) for module in net.modules())

@@ -1,4 +1,4 @@
-"""Term, Phase, Task, AdversarialLoss: the four words of this project, and what they exchange."""
+"""Term, Phase, Task and AdversarialLoss, the four main interfaces, and the types that they exchange."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Term(Protocol):
 
 
 class Regularizer(Term, Protocol):
-    """A term that names its player. The loop scales it by `weight`, and a schedule does so by changing that.
+    """A term that names its player. The loop multiplies it by `weight`, which a schedule may change.
 
-    It may also have `after_step(forward)`, an action after the steps that it took part in. One that cannot be called is
-    that action alone, after every step of its player. One that is no term itself may instead have `parts`, a mapping of
-    regularizers by name, for several players perhaps. State that parts share is a module that each of them holds.
+    It may also have `after_step(forward)`, which runs after each step that includes the term. Without `__call__`, only
+    `after_step` runs, after every step of its player. Instead of being a term, a regularizer may have `parts`: a
+    mapping of regularizers by name, also for several players. State shared by parts is a module that each part holds.
     """
 
     player: str
@@ -39,10 +39,10 @@ class Regularizer(Term, Protocol):
 
 
 class AdversarialLoss(Protocol):
-    """Pure maths on logits of any shape, elementwise; never a reduction.
+    """Elementwise functions of logits of any shape, without a reduction.
 
-    It may also say `boundary: float | None`: the logit at which D holds a sample as likely real as fake, or None where
-    single logits have no such meaning.
+    It may also have `boundary: float | None`: the logit at which D judges real and fake equally likely, or None where a
+    single logit has no such meaning.
     """
 
     def discriminator(self, forward: Any) -> Tensor: ...
@@ -94,7 +94,7 @@ class Phase:
 
 
 class DiscriminatorOutput(NamedTuple):
-    """What a discriminator may return instead of bare logits."""
+    """What a discriminator may return instead of logits alone."""
 
     logits: Tensor  # [B], or a map [B, ...] of patch decisions; positive means real
     class_logits: Tensor | None = None  # [B, num_classes], of an auxiliary classifier
@@ -102,9 +102,9 @@ class DiscriminatorOutput(NamedTuple):
 
 
 class Task(Protocol):
-    """All that a new kind of problem writes. Attributes that have a `state_dict` are in every checkpoint.
+    """What the loop needs of a kind of game. Attributes that have a `state_dict` are saved in every checkpoint.
 
-    What else a kind of game says, to those who sample, score and show, is in `gan_lab.tasks.contract`.
+    `gan_lab.tasks.contract` has the further interface for samples, scores and display.
     """
 
     nets: nn.ModuleDict
@@ -115,9 +115,9 @@ class Task(Protocol):
 
 
 class Data(Protocol):
-    """Examples by index, as the game wants them: on its device, scaled to what the networks see.
+    """Examples by index, on the game's device and in the range of the networks' inputs.
 
-    Columns of another domain, such as pictures of another style, have a length and an order of their own.
+    Columns of another domain, such as pictures of another style, have their own length and order.
     """
 
     @property
@@ -138,11 +138,11 @@ def per_sample(value: Tensor) -> Tensor:
 
 
 def regularized(phases: Sequence[Phase], regularizers: Mapping[str, Any]) -> list[Phase]:
-    """Put each regularizer where it belongs: eager ones into their player's first phase, lazy ones behind it.
+    """Add regularizers to phases: eager ones to their player's first phase, lazy ones as phases after it.
 
-    A lazy regularizer gets a phase of its own, so that the main phase keeps its compiled networks and low precision.
-    Parts are placed as if each were a regularizer named `<regularizer>_<part>`. Raises ValueError where a regularizer's
-    player does not play, or where its name is taken.
+    A lazy regularizer gets its own phase, so that the main phase keeps its compiled networks and low precision. Each
+    part is added as a regularizer named `<regularizer>_<part>`. Raises ValueError where the game does not have a
+    regularizer's player, or where its name is taken.
     """
     result = list(phases)
     actions: list[tuple[str, Callable[[ForwardPass], None]]] = []  # of those that are no terms, by player
@@ -168,7 +168,7 @@ def regularized(phases: Sequence[Phase], regularizers: Mapping[str, Any]) -> lis
 
 
 def _one_by_one(regularizers: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Regularizers by name, each with parts replaced by them."""
+    """Regularizers by name. One with parts is replaced by its parts."""
     for name, regularizer in regularizers.items():
         if hasattr(regularizer, "parts"):
             yield from _one_by_one({f"{name}_{part}": inner for part, inner in regularizer.parts.items()})

@@ -34,10 +34,10 @@ REMEDY = f"pip install gdown, or give dataset.path=FOLDER with {PICTURES}/ (unpa
 class CelebA:
     """From `path`, a folder with `img_align_celeba/` and the lists beside it, else by torchvision's download.
 
-    Of each picture of 178 x 218, the largest centered crop of the wanted shape, for a square 178 x 178, then one
-    antialiased resize. An attribute makes two classes, without and with it. A picture that cannot be read is skipped,
-    named and counted. Splits "train", "valid" and "test", as published. Raises ValueError for an unknown attribute, and
-    where the pictures cannot be had.
+    Each picture of 178 x 218 px is cropped to the largest centered area of the wanted shape (178 x 178 for a square),
+    then resized once with antialiasing. With `attribute`, there are two classes: without and with it. A picture that
+    cannot be read is skipped and reported. Splits "train", "valid" and "test", as published. Raises ValueError for an
+    unknown attribute, and where the pictures cannot be read or downloaded.
     """
 
     splits = tuple(SPLITS)
@@ -69,7 +69,7 @@ class CelebA:
     def load(self, split: str = "train") -> Store:
         """Pictures, uint8 [N, H, W, 3], and classes with an attribute.
 
-        The key is of the lists and of the pictures' sizes in bytes: reading 1.4 GB at each start would take longer.
+        The key has the lists' content and the pictures' sizes in bytes: reading 1.4 GB at each start would be slow.
         """
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
@@ -104,7 +104,7 @@ class CelebA:
 
 
 def _table(file: Path, columns: int, skip: int = 0) -> Iterator[list[str]]:
-    """The words of each line, line by line. Raises ValueError where one has not as many as there are columns."""
+    """The words of each line. Raises ValueError for a line whose number of words is not `columns`."""
     with file.open(errors="replace") as lines:
         for number, line in enumerate(lines, 1):
             words = line.split()
@@ -118,19 +118,19 @@ def _table(file: Path, columns: int, skip: int = 0) -> Iterator[list[str]]:
 
 
 def _download() -> Path:
-    """The folder with the lists and the unpacked pictures, fetched where they are not there whole."""
+    """The folder with the lists and the unpacked pictures. What is missing is downloaded."""
     with downloading("CelebA", REMEDY) as root:
         from torchvision.datasets import CelebA as Published  # it takes seconds to import
         from torchvision.datasets.utils import download_file_from_google_drive
 
         folder = root / Published.base_folder
         archive = f"{PICTURES}.zip"
-        have = (folder / PICTURES).is_dir()  # it is moved there whole
+        have = (folder / PICTURES).is_dir()  # complete if it exists, because it is renamed to this name at the end
         for identity, md5, name in Published.file_list:
             if name in (PARTITION, ATTRIBUTES) or (name == archive and not have):
                 download_file_from_google_drive(identity, str(folder), name, md5)
         if not have:
-            unpacked = folder / ".unpacked"  # what a killed process left in it is written over
+            unpacked = folder / ".unpacked"  # files of a killed process are overwritten
             with zipfile.ZipFile(folder / archive) as pictures:
                 pictures.extractall(unpacked)
             (unpacked / PICTURES).rename(folder / PICTURES)

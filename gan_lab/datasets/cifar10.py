@@ -17,8 +17,8 @@ from gan_lab.registry import Positive, datasets
 class CIFAR10:
     """From `path`, a folder that holds `cifar-10-batches-py` or its archive, else by torchvision's download.
 
-    32 px as they are, other sizes by bilinear resizing. Splits "train" (50,000) and "test" (10,000). Raises ValueError
-    where the pictures cannot be had.
+    32 px unchanged, other sizes by bilinear resizing. Splits "train" (50,000) and "test" (10,000). Raises ValueError
+    where the pictures cannot be read or downloaded.
     """
 
     num_classes = 10
@@ -30,7 +30,7 @@ class CIFAR10:
         self.sample_shape = (3, *self.size)
 
     def load(self, split: str = "train") -> Store:
-        """Pictures, uint8 [N, H, W, 3], and classes; checksums say what is in them, so the key needs not."""
+        """Pictures, uint8 [N, H, W, 3], and classes. Checksums fix the files' content, so the key omits it."""
         return cached("cifar10", content_key(self.size, split, 1), lambda skipped: self._rows(split))
 
     def _rows(self, split: str) -> Rows:
@@ -42,7 +42,7 @@ class CIFAR10:
 
 
 def _batch(place: Path, name: str, md5: str) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures [n, 32, 32, 3] and classes [n] of one file, which is unpickled only where its checksum is right."""
+    """Pictures [n, 32, 32, 3] and classes [n] of one file. It is unpickled only after its checksum was verified."""
     batch = pickle.loads(b"".join(blocks(place, name, md5)), encoding="latin1")
     pixels = np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32)  # red, green and blue planes
     return pixels.transpose(0, 2, 3, 1), np.asarray(batch["labels"], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Picture files to pixels: cropped and resized, for data sets, or exactly as they are, to be measured."""
+"""Reads pixels from picture files: cropped and resized, for data sets, or unchanged, for scores."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def decoded(
     channels: int,
     skipped: dict[str, str],
 ) -> Rows:
-    """Rows of the named pictures of a folder, uint8 [N, H, W, C], and of their classes where `labels` [N] has them.
+    """Rows of the named pictures of a folder, uint8 [N, H, W, C], with their classes if `labels` [N] is given.
 
-    A picture that cannot be read whole is noted in `skipped` with the reason, and its label left out with it.
+    A picture that cannot be read completely is left out with its label, and added to `skipped` with the reason.
     """
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(names), CHUNK):
@@ -47,25 +47,25 @@ def decoded(
 
 
 def decode(file: Path, size: tuple[int, int], channels: int) -> np.ndarray | str:
-    """One picture as uint8 [H, W, C], grey or colour, or why it cannot be read.
+    """One picture as uint8 [H, W, C], grey or colour, or the reason why it cannot be read.
 
-    Of the largest centered crop of the wanted shape, by one antialiased resize.
+    It is the largest centered crop with the aspect ratio of `size`, resized once with antialiasing.
     """
     height, width = size
     try:
         image = _upright(file, channels)
-        # cropped to whole pixels first: a resize of a box would blend in what lies outside
+        # Cropped to whole pixels first: resizing a box would mix in pixels outside of it.
         scale = min(image.width / width, image.height / height)
         crop = max(round(width * scale), 1), max(round(height * scale), 1)
         return _cut(image, crop, size, channels)
-    except Exception as error:  # decoders raise whatever they like
+    except Exception as error:  # decoders may raise any exception
         return _why(error)
 
 
 def reduced(file: Path, factor: int, channels: int) -> np.ndarray | str:
-    """One picture, smaller by a whole factor, as uint8 [H, W, C], or why it cannot be read.
+    """One picture, smaller by an integer factor, as uint8 [H, W, C], or the reason why it cannot be read.
 
-    By one antialiased resize; at the border, what is no multiple of the factor is cut off. By a factor of 1, exactly.
+    One antialiased resize, after the border is cut to a multiple of the factor. A factor of 1 changes no pixel.
     """
     try:
         image = _upright(file, channels)
@@ -73,12 +73,12 @@ def reduced(file: Path, factor: int, channels: int) -> np.ndarray | str:
         if not width or not height:
             return f"{image.width} x {image.height} pixels are too few to be reduced by {factor}"
         return _cut(image, (width * factor, height * factor), (height, width), channels)
-    except Exception as error:  # decoders raise whatever they like
+    except Exception as error:  # decoders may raise any exception
         return _why(error)
 
 
 def _upright(file: Path, channels: int) -> Any:
-    """A whole picture of 8 bits, grey or colour, turned as its camera says."""
+    """A complete picture of 8 bits, grey or colour, rotated as its EXIF orientation says."""
     from PIL import Image, ImageOps
 
     look_at_sizes_ourselves()
@@ -105,14 +105,14 @@ def _why(error: Exception) -> str:
 
 @functools.cache
 def look_at_sizes_ourselves() -> None:
-    """PIL warns of large pictures as it opens them, and refuses far larger ones than we do only when it is asked."""
+    """Silence PIL's warning of large pictures: our own limit, MAX_PIXELS, is lower than the size that PIL refuses."""
     from PIL import Image
 
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def _eight_bits(image: Any) -> Any:
-    """Sixteen bits of grey scaled to eight; PIL's own conversion would cut them off at 255."""
+    """A grey picture of 16 bits scaled to 8 bits. PIL's own conversion would clip values at 255."""
     from PIL import Image
 
     if not image.mode.startswith("I"):
@@ -121,11 +121,11 @@ def _eight_bits(image: Any) -> Any:
 
 
 def has_sixteen_bits(image: Any) -> bool:
-    """Whether an opened picture, not loaded yet, has 16 bits a channel in its file."""
+    """Whether a picture that is opened, but not loaded, has 16 bits per channel in its file."""
     return any("16" in str(raw_mode) for _, _, _, raw_mode in image.tile)
 
 
-# -- as they are -------------------------------------------------------------------------------------------------------
+# -- unchanged pictures ------------------------------------------------------------------------------------------------
 
 
 def files_of(folder: Path, suffixes: set[str]) -> list[Path]:
@@ -163,7 +163,7 @@ def _read_npz(path: Path) -> Tensor:
     try:
         with np.load(path, allow_pickle=False) as content:
             images = content["images"]
-    except Exception as error:  # numpy and zipfile raise whatever they like
+    except Exception as error:  # numpy and zipfile may raise any exception
         why = " ".join(str(error).split())
         raise ValueError(f"{path} is no .npz with the key images, as gan-lab sample writes it ({why})") from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
@@ -188,6 +188,6 @@ def _read_picture(file: Path) -> np.ndarray:
             if mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
                 raise ValueError(f"its mode {mode} is not 8 bits of grey or colour")
             pixels = np.asarray(image.convert("L" if mode in ("1", "L", "LA") else "RGB"), dtype=np.uint8)
-    except Exception as error:  # decoders raise whatever they like
+    except Exception as error:  # decoders may raise any exception
         raise ValueError(f"{file} cannot be taken: {' '.join(str(error).split())}") from error
     return pixels if pixels.ndim == 3 else pixels[..., None]

@@ -25,11 +25,10 @@ REMEDY = "apt-get install dataset-fashion-mnist, or give dataset.path=FOLDER wit
 
 @datasets.register("fashion_mnist")
 class FashionMNIST:
-    """From `path`, a folder that holds the four idx files, packed or not, else Debian's package, else by download.
+    """From `path`, a folder with the four idx files, packed or not, else from Debian's package, else by download.
 
-    28 px as they are, 32 px with a border of two black pixels, else resized from the latter: as mnist5k. Splits "train"
-    (60,000) and "test" (10,000). Raises ValueError for files that are missing, and for one that is not what its header
-    says.
+    Sizes as in mnist5k: 28 px unchanged, 32 px with a border of two black pixels, others resized from 32 px. Splits
+    "train" (60,000) and "test" (10,000). Raises ValueError for files that are missing, or that do not fit their header.
     """
 
     num_classes = 10
@@ -51,7 +50,7 @@ class FashionMNIST:
             )
 
     def load(self, split: str = "train") -> Store:
-        """Pictures, uint8 [N, H, W, 1], and classes. The key is of the files' content: other data have this format."""
+        """Pictures, uint8 [N, H, W, 1], and classes. The key has the files' content: other data use the format, too."""
         content: object = "published"  # a download is checked before it is read
         if self.folder:
             content = [hashlib.sha256(_find(self.folder, name).read_bytes()).hexdigest() for name in FILES[split]]
@@ -69,7 +68,7 @@ class FashionMNIST:
 
 
 def _find(folder: Path, name: str) -> Path:
-    packed = folder / f"{name}.gz"  # it has a checksum of its own
+    packed = folder / f"{name}.gz"  # preferred, because gzip has a checksum
     return packed if packed.is_file() else folder / name
 
 
@@ -88,9 +87,9 @@ def _download() -> Path:
 
 
 def read_idx(file: Path) -> np.ndarray:
-    """The uint8 array of an idx file: two zeros, 8 for bytes, the number of dimensions, each as uint32, then the data.
+    """The uint8 array of an idx file: two zeros, 8 for bytes, the number of dimensions, their sizes as uint32, data.
 
-    Raises ValueError, with the file's name, where it is cut or is no such file.
+    Raises ValueError, with the file's name, for a truncated file or another format.
     """
     try:
         with (gzip.open if file.suffix == ".gz" else open)(file, "rb") as content:

@@ -19,12 +19,12 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 
 @datasets.register("image_folder")
 class ImageFolder:
-    """Every picture under `path`: the largest centered crop of the wanted shape, then one antialiased resize.
+    """All pictures under `path`: the largest centered crop of the wanted shape, then one antialiased resize.
 
-    Sub-folders are searched. Where every picture lies in one of two or more of them, they are the classes, numbered by
-    name; `class_folders=true` insists on that, `false` looks away. `test_path` is such a folder of pictures that are
-    not trained on, with which some scores compare. A picture that cannot be read whole is skipped, named and counted.
-    Raises ValueError for a folder that is missing, holds no picture, or lacks the classes asked for.
+    Sub-folders are searched. Where there are two or more and every picture is in one of them, they are the classes,
+    numbered by name; `class_folders=true` requires that, `false` ignores sub-folders. `test_path` is a similar folder
+    of held-out pictures, which some scores use. A picture that cannot be read completely is skipped and reported.
+    Raises ValueError for a folder that is missing, has no picture, or does not have the required classes.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ImageFolder:
         self.splits = ("train", "test") if self.test else ("train",)
 
     def _classes(self, insist: bool) -> tuple[str, ...] | None:
-        """The sub-folders, sorted, where they divide the pictures into classes."""
+        """The sub-folders, sorted, if they divide the pictures into classes, else None."""
         loose = [name for name in self.names if "/" not in name]
         folders = sorted({name.split("/")[0] for name in self.names if "/" in name})
         if not loose and len(folders) > 1:
@@ -77,9 +77,9 @@ class ImageFolder:
         return None
 
     def load(self, split: str = "train") -> Store:
-        """All pictures, uint8 [N, H, W, C], and their classes, if any, from a cache keyed by the files' content.
+        """All pictures, uint8 [N, H, W, C], and their classes, if any. The cache key has the files' content.
 
-        Those of split "test" lie in `test_path`. Raises ValueError for a split that it does not have.
+        Split "test" is in `test_path`. Raises ValueError for a split that the data set does not have.
         """
         if split not in self.splits:
             raise ValueError(f"split={split}: dataset.path={self.path} has none; held-out pictures: dataset.test_path")
@@ -90,7 +90,7 @@ class ImageFolder:
             digests = list(pool.map(file_digest, [self.path / name for name in self.names]))
         labels = None
         if self.class_names:
-            number = {name: i for i, name in enumerate(self.class_names)}  # of every folder, read or skipped
+            number = {name: i for i, name in enumerate(self.class_names)}  # of all folders
             labels = np.array([number[name.split("/")[0]] for name in self.names])
         contents = list(zip(self.names, digests, strict=True))
         key = content_key(contents, self.size, self.channels, *([] if labels is None else ["label"]), 1)

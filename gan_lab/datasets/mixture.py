@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians in the plane: the toy on which mode collapse is seen with the naked eye."""
+"""Mixtures of Gaussians in the plane: toy data on which mode collapse is easy to see."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ RADIUS = 3.0  # standard deviations within which a sample belongs to a mode
 
 @datasets.register("mixture")
 class Mixture:
-    """8 Gaussians on a ring of radius 2, or 25 on a 5 x 5 grid of spacing 1, equally likely, isotropic.
+    """8 Gaussians on a ring of radius 2, or 25 on a 5 x 5 grid with spacing 1; isotropic and equally likely.
 
-    The layouts of VEEGAN (Srivastava et al. 2017, arXiv 1705.07761, section 5.1), at one common scale. Metrics in
-    closed form: `modes` and `high_quality`. Classes are the modes.
+    The layouts are VEEGAN's (Srivastava et al. 2017, arXiv 1705.07761, section 5.1), at a common scale. Metrics in
+    closed form: `modes` and `high_quality`. The modes are the classes.
     """
 
     sample_shape = (2,)
@@ -46,7 +46,7 @@ class Mixture:
         }
 
     def load(self, split: str = "train") -> Store:
-        """Points [N, 2] and the modes they came from; the same ones in every run, other ones for split "test"."""
+        """Points [N, 2] and their modes: the same in every run, and different ones for split "test"."""
         random = torch.Generator().manual_seed({"train": 0, "test": 1}[split])
         label = torch.randint(len(self.centers), (self.samples,), generator=random)
         noise = torch.randn(self.samples, 2, generator=random, dtype=torch.float64)
@@ -63,7 +63,7 @@ def _nearest(samples: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def modes(samples: Tensor, centers: Tensor, std: float) -> float:
-    """How many modes own at least one of the samples [N, 2] within three standard deviations."""
+    """The number of modes that have at least one of the samples [N, 2] within three standard deviations."""
     distance, mode = _nearest(samples, centers)
     return float(torch.unique(mode[distance < RADIUS * std]).numel())
 

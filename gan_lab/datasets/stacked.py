@@ -1,4 +1,4 @@
-"""Stacked MNIST (Metz et al. 2017, arXiv 1611.02163, section 3.3.1): a thousand modes that can be counted."""
+"""Stacked MNIST (Metz et al. 2017, arXiv 1611.02163, section 3.3.1): data with a thousand countable modes."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from gan_lab.registry import Positive, datasets
 
 CHANNELS = 3
 CHUNK = 2_000  # pictures stacked between two writes
-KNOWN = 10_000  # pictures that the classifier compares with, at most: more would take minutes
+KNOWN = 10_000  # at most so many pictures for the classifier; more would take minutes
 
 
 @datasets.register("stacked")
 class Stacked:
-    """Three pictures of a grey data set with k classes, drawn at random, as the channels of one: k^3 classes.
+    """Three random pictures of a grey data set with k classes, as the channels of one picture: k^3 classes.
 
-    `source` is any such data set, and `path` the folder that it reads, if it reads one. The class is
-    c0 k^2 + c1 k + c2, for digits 100 c0 + 10 c1 + c2. The draw is the same in every run, another one for split "test",
-    which draws from the source's. Metrics: `modes` and `kl` of stacked_modes.py, by nearest neighbours among the
-    source's pictures, which tell 93 % of unseen digits: 26,000 real test samples reach 1,000 modes at a `kl` of 0.025.
+    `source` is any such data set, and `path` its folder, if it reads one. The class is c0 k^2 + c1 k + c2; for digits,
+    100 c0 + 10 c1 + c2. The draw is the same in every run; split "test" has its own draw, from the source's "test".
+    Metrics: `modes` and `kl` of stacked_modes.py. Their classifier is the nearest neighbour among the source's
+    pictures, which is right for 93 % of unseen digits: 26,000 real test samples reach 1,000 modes at a `kl` of 0.025.
     Raises ValueError for a source that is not grey or has no labels.
     """
 
@@ -51,7 +51,7 @@ class Stacked:
         self._modes: tuple[str, Tensor] | None = None  # of the samples that were last classified
 
     def load(self, split: str = "train") -> Store:
-        """Pictures, uint8 [N, H, W, 3], and classes, written in chunks and keyed by the source's content."""
+        """Pictures, uint8 [N, H, W, 3], and classes, written in chunks. The cache key has the source's content."""
         source = self.source.load(split).columns
         content = [_digest(source["sample"]), _digest(source["label"])]
         key = content_key(content, self.source.num_classes, self.samples, split, 1)
@@ -82,12 +82,12 @@ class Stacked:
         columns = self.source.load("train").columns
         pictures, labels = columns["sample"], columns["label"]
         share = torch.bincount(labels, minlength=self.source.num_classes).double() / len(labels)
-        # Spread over the whole, for a source may be sorted by class.
+        # Evenly spaced rows, because a source may be sorted by class.
         chosen = torch.arange(min(KNOWN, len(labels))) * len(labels) // min(KNOWN, len(labels))
         return NearestNeighbour(scale(pictures[chosen]), labels[chosen]), share
 
     def _classified(self, samples: Tensor) -> Tensor:
-        """The modes of samples; both measures ask for those of the same ones, and finding them takes seconds."""
+        """The modes of samples, kept for the second measure, which uses the same samples: computing them is slow."""
         digest = _digest(samples)
         if self._modes is None or self._modes[0] != digest:
             self._modes = digest, classified_modes(samples, self._known[0], self.source.num_classes)

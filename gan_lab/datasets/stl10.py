@@ -13,7 +13,7 @@ from gan_lab.datasets.sources import blocks, folder_or_archive, given_folder, re
 from gan_lab.datasets.store import Store, height_width
 from gan_lab.registry import Positive, datasets
 
-AT_ONCE = 500  # pictures read between two writes: of 96 px they are large
+AT_ONCE = 500  # pictures of 96 px read between two writes
 BYTES = 3 * 96 * 96
 
 
@@ -21,9 +21,9 @@ BYTES = 3 * 96 * 96
 class STL10:
     """From `path`, a folder that holds `stl10_binary` or its archive, else by torchvision's download (2.6 GB).
 
-    96 px as they are, other sizes by antialiased bilinear resizing; 48 px is what most papers train on. `part` is what
-    split "train" holds; its labels are known, and so classes, with "train" alone. Split "test" has 8,000 pictures, with
-    labels where the other has them. Raises ValueError where the pictures cannot be had.
+    96 px unchanged; other sizes by antialiased bilinear resizing. Most papers train on 48 px. `part` is the content of
+    split "train"; there are labels only with `part="train"`. Split "test" has 8,000 pictures, and labels if "train" has
+    them. Raises ValueError where the pictures cannot be read or downloaded.
     """
 
     splits = ("train", "test")
@@ -45,7 +45,7 @@ class STL10:
         self.num_classes = len(self.class_names) if self.class_names else None
 
     def load(self, split: str = "train") -> Store:
-        """Pictures, uint8 [N, H, W, 3], and any classes; checksums say what is in them, so the key needs not."""
+        """Pictures, uint8 [N, H, W, 3], and classes, if any. Checksums fix the files' content, so the key omits it."""
         names = self.part.split("+") if split == "train" else ["test"]
         labelled = self.class_names is not None
         key = content_key(self.size, names, labelled, 1)
@@ -69,7 +69,7 @@ class STL10:
 
 
 def _pictures(place: Path, name: str, md5: str) -> Iterator[np.ndarray]:
-    """A file's pictures, uint8 [n, 96, 96, 3], some at a time; in it, planes of colours lie column by column."""
+    """A file's pictures, uint8 [n, 96, 96, 3], some at a time. In the file, colour planes are stored by columns."""
     for block in blocks(place, name, md5, AT_ONCE * BYTES):
         if len(block) % BYTES:
             raise ValueError(f"{place} holds no whole {name} (it ends within a picture); download it again")

@@ -1,4 +1,4 @@
-"""A part of the training data in place of the test data: what recipes and settings may be chosen by."""
+"""Uses a part of the training data in place of the test data, to choose recipes and settings."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ CHUNK = 10_000  # rows written at once
 
 
 class Validation:
-    """A data set whose "test" are `count` rows of its "train", drawn at random and alike in every run.
+    """A data set whose split "test" has `count` random rows of its "train", the same ones in every run.
 
-    Its real test rows stay unseen, so that what was chosen by these can be reported on them. Everything else is the
-    data set's own. Of a second domain as many rows are held out, drawn on their own. Where the data set names a column
-    by `split_by`, rows that are equal in it go together: so many are held out in whole groups, and the last group's
-    rest is left aside. Raises ValueError where so many would leave nothing to train on, and for data that are drawn
-    from the same few pictures again and again.
+    The real test rows are not used, so that final scores can be reported on them. All other attributes are the data
+    set's own. A second domain also gets `count` held-out rows, with its own draw. Where the data set names a column by
+    `split_by`, rows with equal values in it stay together: whole groups are taken from "train", and "test" has the
+    first `count` rows of them. Raises ValueError where no row would be left to train on, and for data whose rows share
+    parts (`draws_again`).
     """
 
     splits = ("train", "test")
@@ -37,7 +37,7 @@ class Validation:
         self.dataset, self.validation = dataset, count
 
     def __getattr__(self, name: str) -> Any:
-        if name == "dataset":  # not there yet, in the middle of being copied
+        if name == "dataset":  # not set yet while the object is copied or unpickled
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
@@ -53,22 +53,22 @@ class Validation:
             for name, column in sorted(whole.columns.items())
             if name != "sample"
         ]
-        # A store of its own, and not an index into the whole: what is large stays mapped from the disk.
+        # A separate store, not an index into the whole one, so that a large store stays memory-mapped.
         about = [part for part in (whole.domains, by) if part]
         name = content_key(whole.digest, others, self.validation, split, *about, 2)
-        told = whole.skipped if split == "train" else {}
-        return cached("validation", name, lambda skipped: _rows(whole, chosen, skipped, told), domains=whole.domains)
+        known = whole.skipped if split == "train" else {}
+        return cached("validation", name, lambda skipped: _rows(whole, chosen, skipped, known), domains=whole.domains)
 
     def _chosen(self, domain: str, length: int, groups: Tensor | None) -> dict[str, Tensor]:
-        """The numbers of a domain's rows that belong to each split, ascending; groups [N] of rows are not divided."""
+        """The sorted row numbers of a domain for each split. Rows of one group, by `groups` [N], are not divided."""
         about = (domain, length) if domain else (length,)
         drawn = torch.randperm(length, generator=torch.Generator().manual_seed(key("validation", *about)))
         test, train = drawn[: self.validation], drawn[self.validation :]
         if groups is not None:
-            of = groups[drawn]
+            group = groups[drawn]
             held, count = torch.zeros(length, dtype=torch.bool), 0
-            while count < min(self.validation, length):  # the group of the next row, with all of its rows
-                held |= of == of[~held][0]
+            while count < min(self.validation, length):  # add all rows of the next row's group
+                held |= group == group[~held][0]
                 count = int(held.sum())
             test, train = drawn[held][: self.validation], drawn[~held]
         if not len(train):
@@ -79,8 +79,8 @@ class Validation:
         return {"train": train.sort().values, "test": test.sort().values}
 
 
-def _rows(whole: Store, chosen: Mapping[str, Tensor], skipped: dict[str, str], told: Mapping[str, str]) -> Rows:
-    skipped.update(told)
+def _rows(whole: Store, chosen: Mapping[str, Tensor], skipped: dict[str, str], known: Mapping[str, str]) -> Rows:
+    skipped.update(known)
     for domain, rows in chosen.items():
         columns = {name: column for name, column in whole.columns.items() if whole.domain_of(name) == domain}
         for part in rows.split(CHUNK):

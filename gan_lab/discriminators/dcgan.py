@@ -24,8 +24,8 @@ class DCGANDiscriminator(nn.Module):
     """Images [B, C, H, W] to logits [B] (Radford et al. 2015, arXiv 1511.06434, section 3).
 
     `width` channels at half the image size, doubled at every halving: 2,765,568 parameters at 64 px, 3 channels.
-    Normalization everywhere but in the first and the last layer, and no biases where there is one; 28 px and 32 to
-    128 px. Its features are the last map's mean over the picture.
+    Normalization in all layers but the first and the last; layers with normalization have no biases. 28 px and 32 to
+    128 px. The features are the last map's mean over the picture.
     """
 
     rowwise = True

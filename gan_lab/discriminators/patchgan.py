@@ -1,4 +1,4 @@
-"""PatchGAN: a convolutional discriminator that judges every patch of a picture for itself."""
+"""PatchGAN: a convolutional discriminator that judges every patch of a picture separately."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ WIDEST = 8  # times `width`: no layer has more channels
 
 @discriminators.register("patchgan")
 class PatchGANDiscriminator(nn.Module):
-    """Images [B, C, H, W] to a map of logits [B, h, w], one a patch (Isola et al. 2017, arXiv 1611.07004, 6.1.2).
+    """Images [B, C, H, W] to a map of logits [B, h, w], one per patch (Isola et al. 2017, arXiv 1611.07004, 6.1.2).
 
-    `layers` strided convolutions of `width`, 2 `width`, ... channels and two with stride 1; with the default three a
-    logit sees 70 x 70 px. 2,765,633 parameters for 3 channels. No normalization in the first and last layer.
+    `layers` strided convolutions with `width`, 2 `width`, ... channels, then two with stride 1. With the default of
+    three, a logit depends on 70 x 70 px. 2,765,633 parameters for 3 channels. No normalization in the first and last
+    layer.
     """
 
     rowwise = True
@@ -46,7 +47,7 @@ class PatchGANDiscriminator(nn.Module):
         super().__init__()
         self.conditioning = conditioning
         shorter = min(sides(image_size))
-        if shorter >> layers < 3:  # the two last layers each take a pixel away
+        if shorter >> layers < 3:  # each of the last two layers makes the map one pixel smaller
             raise ValueError(
                 f"image_size={image_size}: discriminator.layers={layers} leaves no patch of it; lower "
                 f"discriminator.layers, or give at least {3 << layers} px a side"
@@ -62,7 +63,7 @@ class PatchGANDiscriminator(nn.Module):
             ]
         self.layers = nn.Sequential(*stack)
         self.last = nn.Conv2d(channels[-1], 1, 4, padding=1)
-        # The classes are judged where the last map is: one pixel wider than the map of logits.
+        # The last features are one pixel larger than the map of logits; averaging makes the sizes equal.
         self.smooth = nn.AvgPool2d(2, stride=1)
         self.verdict = Verdict(channels[-1], num_classes, conditioning)
         prepare(self, initialization, spectral_norm)

@@ -29,9 +29,10 @@ SMALLEST = 16  # pixels a side
 class ResNetDiscriminator(nn.Module):
     """Images [B, C, H, W] to logits [B] (Miyato et al. 2018, arXiv 1802.05957, tables 3 to 5).
 
-    Up to 32 px four blocks of `width` channels, by default the paper's 128, of which the first two halve the image;
-    above, `width` is the first block's, by default 64, and doubles at every halving until 4 px are left, up to 16
-    times. ReLU, sum over the picture, linear layer. 1,053,825 parameters at 32 px, 3 channels; any size from 16 px.
+    Up to 32 px, four blocks of `width` channels, by default the paper's 128; the first two halve the image. For larger
+    images, the first block has `width` channels, by default 64. The number doubles at every halving, up to 16 times,
+    until 4 px are left. Then ReLU, sum over the picture, linear layer. 1,053,825 parameters at 32 px, 3 channels; any
+    size from 16 px.
     """
 
     rowwise = True

@@ -26,10 +26,10 @@ WIDEST = 16  # times `width`: no block has more channels
 class UNetDiscriminator(nn.Module):
     """Images [B, C, H, W] to logits [B, 2, H, W] (Schoenfeld et al. 2020, arXiv 2002.12655, section 3.1, table 4).
 
-    Of its two maps the first is the encoder's one logit, everywhere the same, and the second the decoder's logit for
-    each pixel: an elementwise loss, averaged, is half of the paper's L_enc + L_dec (eq. 3 and 4), and Adam does not see
-    a constant factor. Blocks are BigGAN's without attention; `width` channels at half the image size, doubled at every
-    halving up to 16 times. 28 px and 32 to 128 px. Class embeddings as in the paper: one for each of the two.
+    The first map repeats the encoder's one logit; the second has the decoder's logit for each pixel. The average of an
+    elementwise loss is then half of the paper's L_enc + L_dec (eq. 3 and 4); Adam's steps do not depend on a constant
+    factor. Blocks are BigGAN's without attention; `width` channels at half the image size, doubled at every halving up
+    to 16 times. 28 px and 32 to 128 px. Encoder and decoder have their own class embeddings, as in the paper.
     """
 
     rowwise = True
@@ -61,12 +61,12 @@ class UNetDiscriminator(nn.Module):
         self.encoder_last = nn.Linear(channels[-1], 1)
         self.encoder_verdict = Verdict(channels[-1], num_classes, conditioning)
         outside = [*channels[-2::-1], channels[0]]
-        inside = [channels[-1], *(2 * c for c in outside[:-1])]  # with what the encoder had at the same size
+        inside = [channels[-1], *(2 * c for c in outside[:-1])]  # with the encoder's map of the same size
         self.decoder = nn.ModuleList(
             Residual(a, b, resample="up", norm=norm) for a, b in zip(inside, outside, strict=True)
         )
         self.decoder_last = nn.Conv2d(channels[0], 1, 1)
-        # The auxiliary classifier is the encoder's alone.
+        # Only the encoder has an auxiliary classifier.
         self.decoder_verdict = Verdict(
             channels[0], num_classes, "projection" if conditioning == "projection" else "none"
         )

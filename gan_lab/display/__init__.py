@@ -1,1 +1,1 @@
-"""What people see: lines and tables in a terminal, and pictures."""
+"""Output for people: lines and tables in a terminal, and pictures."""

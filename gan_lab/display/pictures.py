@@ -1,4 +1,4 @@
-"""What is shown to a person, as files: grids of pictures, points in the plane over the data, lines of text."""
+"""Sheets of examples as files: grids of pictures, points in the plane over the data, lines of text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GAP = 2  # pixels between the images of a grid
 
 @dataclass(frozen=True)
 class Sheet:
-    """What a person looks at: a picture, uint8 [H, W, C], or lines of text; and what is where on it."""
+    """A picture, uint8 [H, W, C], or lines of text, for a person to look at. The caption explains the layout."""
 
     content: np.ndarray | str
     caption: str | None = None
@@ -26,7 +26,7 @@ class Sheet:
 
 
 def save_sheet(sheet: Sheet, path: Path) -> None:
-    """Write it, there whole or not at all."""
+    """Write the sheet atomically: a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
@@ -47,7 +47,7 @@ def save_image(pixels: np.ndarray, path: Path) -> None:
 
 
 def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
-    """uint8 [N, H, W, C] side by side in a grid [H', W', C], nearly square or so wide, with a dark gap between them."""
+    """Pictures uint8 [N, H, W, C] in a grid [H', W', C] with dark gaps: `columns` wide, or else nearly square."""
     n, height, width, channels = images.shape
     columns = columns or int(np.ceil(np.sqrt(n)))
     rows = -(-n // columns)
@@ -59,7 +59,7 @@ def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
 
 
 def scatter(samples: Tensor, data: Tensor | None) -> np.ndarray:
-    """Points [N, 2] in front of data [M, 2], on axes that the data decides: pictures of one run can be compared."""
+    """Points [N, 2] drawn over data [M, 2]. The data set the axes, so that pictures of one run can be compared."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -72,8 +72,8 @@ def scatter(samples: Tensor, data: Tensor | None) -> np.ndarray:
         axes.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
         outside = int(((samples < low - margin) | (samples > high + margin)).any(1).sum())
         axes.set_title(f"{len(samples):,} samples" + (f", {outside:,} of them outside" if outside else ""), fontsize=10)
-    shown = torch.nan_to_num(samples)
-    axes.scatter(shown[:, 0], shown[:, 1], s=3, c="#d9480f", linewidths=0, alpha=0.6, label="samples")
+    finite = torch.nan_to_num(samples)
+    axes.scatter(finite[:, 0], finite[:, 1], s=3, c="#d9480f", linewidths=0, alpha=0.6, label="samples")
     axes.set_aspect("equal")
     axes.legend(loc="upper right", fontsize=8, markerscale=3)
     canvas = FigureCanvasAgg(figure)
@@ -82,9 +82,9 @@ def scatter(samples: Tensor, data: Tensor | None) -> np.ndarray:
 
 
 def beside(*rows: np.ndarray) -> np.ndarray:
-    """Batches of pictures, uint8 [N, H, W, C] each and of one size, as one grid: a row an example.
+    """Several batches of pictures, each uint8 [N, H, W, C] of one size, as one grid with one row for each example.
 
-    With many examples several of them stand in one row, so that the grid is no taller than wide.
+    With many examples, a row holds several of them, so that the grid is not taller than wide.
     """
     count, across = len(rows[0]), len(rows)
     columns = max(round((count / across) ** 0.5), 1)

@@ -14,27 +14,27 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-LONG = 10  # characters of a short_number
+LONG = 10  # characters: a longer number is rounded
 
 
 @dataclass(frozen=True)
 class OutputLabel:
-    """A job that shares the terminal with others at work, each in a process of its own."""
+    """The label before each line of a job, where several jobs, each in its own process, share a terminal."""
 
     name: str
-    others: int = 0  # how many speak at the same time
+    others: int = 0  # how many other jobs print at the same time
 
 
 _label: OutputLabel | None = None  # None: this process has the terminal for itself
 
 
 def current_label() -> OutputLabel | None:
-    """Who signs this process's lines; None where it has the terminal for itself."""
+    """The label before this process's lines; None where the process has the terminal for itself."""
     return _label
 
 
 class _LabelledStream(io.TextIOBase):
-    """A stream whose every line says who speaks. A line is written at once, or another job's would break into it."""
+    """A stream that puts a label before every line. It writes whole lines, so that lines of two jobs do not mix."""
 
     def __init__(self, stream: TextIO, name: str) -> None:
         self._stream, self._name, self._rest = stream, name, ""
@@ -56,7 +56,7 @@ class _LabelledStream(io.TextIOBase):
 
 @contextlib.contextmanager
 def labelled_output(label: OutputLabel) -> Iterator[None]:
-    """Sign everything that this process prints, and print less."""
+    """Put the label before every line that this process prints, and print less."""
     global _label
     _label = label
     try:
@@ -74,7 +74,7 @@ def labelled_output(label: OutputLabel) -> Iterator[None]:
 
 class _Terminal(Console):
     def on_broken_pipe(self) -> None:
-        """Whoever reads is gone: say nothing more, and leave the run alone, which rich would end."""
+        """The reader of the output has gone: print nothing more. rich's own method would end the run."""
         self.quiet = True
 
 
@@ -83,7 +83,7 @@ def terminal() -> Console:
 
 
 def wide_terminal() -> Console:
-    """For tables: as wide as the terminal; elsewhere as wide as they need to be, unless COLUMNS says how wide."""
+    """A console for tables: as wide as the terminal. In a pipe or a file, as wide as COLUMNS, or without a limit."""
     output = terminal()
     if not output.is_terminal and "COLUMNS" not in os.environ:
         output.width = 10_000
@@ -91,14 +91,14 @@ def wide_terminal() -> Console:
 
 
 def shortened(value: str) -> str:
-    """A value as a person wants to read it: of the many digits that a sampler draws, four."""
+    """A value for display: a long decimal number, such as a sampler draws, is rounded to four digits."""
     if len(value) > LONG and re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", value):
         return f"{float(value):.4g}"
     return value
 
 
 def short_number(value: Any) -> str:
-    """Three digits of a short_number, a count as it is, and a dash for what is no short_number."""
+    """A number with three digits, a count as it is, and a dash for anything that is not a number."""
     if not isinstance(value, (int, float)):
         return "-"
     whole = value == int(value) if math.isfinite(value) else False  # a count: 1000 modes are not 1e+03

@@ -1,8 +1,9 @@
-"""Feature extractors: what samples are compared by. One family a file; the registry imports every module here.
+"""Feature extractors: networks whose features are used to compare samples with data.
 
-An extractor is a module that maps pictures, uint8 [B, C, H, W], to `Features`, or to a bare tensor of features [B, D].
-It may say how it changes a picture before it looks (`resize`) and which of its layers it returns (`layer`), both of
-which belong to what a distance means. Its weights never change: their hash is part of the name of every number.
+An extractor is a module that maps pictures, uint8 [B, C, H, W], to `Features`, or to a tensor of features [B, D]. Its
+attributes `resize` (how it changes a picture first) and `layer` (which layer it returns) are optional; both are part of
+a distance's provenance. Its weights never change: their hash is part of the name of every number. One family a file;
+the registry imports every module here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor
 
 
 class Features(NamedTuple):
-    """What an extractor sees in pictures."""
+    """The output of an extractor for a batch of pictures."""
 
     features: Tensor  # float [B, D]
     class_logits: Tensor | None = None  # float [B, k] where it classifies

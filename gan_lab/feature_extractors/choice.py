@@ -1,4 +1,4 @@
-"""`auto`, the extractor that fits the data and is at hand, and `none`."""
+"""`auto`, which chooses an extractor that fits the data and needs no download, and `none`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gan_lab.registry import feature_extractors
 
 
 class NoExtractor(ValueError):
-    """No extractor fits, or none is here without a download. Whoever asked for nothing in particular goes without."""
+    """No extractor fits the data, or its weights are not on this machine. With `auto`, feature metrics are skipped."""
 
 
 @feature_extractors.register("auto")
 def auto(dataset: Any, sample_shape: tuple[int, ...]) -> nn.Module:
-    """The data set's own one, else Inception where its weights have been downloaded before: nothing is downloaded.
+    """The data set's own extractor, else Inception if its weights were downloaded before. Nothing is downloaded.
 
     Raises NoExtractor where there is neither.
     """
@@ -39,5 +39,5 @@ def auto(dataset: Any, sample_shape: tuple[int, ...]) -> nn.Module:
 
 @feature_extractors.register("none")
 def none() -> nn.Module:
-    """No extractor, and so no measure that needs one."""
+    """No extractor. Measures that need one are skipped."""
     raise NoExtractor("feature_extractor=none")

@@ -1,7 +1,7 @@
-"""The large extractors of the literature, through torch-fidelity, whose resizing and layers are the published ones.
+"""The large extractors of the literature, from torch-fidelity, with the published resizing and layers.
 
-Weights are downloaded when one is first asked for, or read from a file. The words fid, kid and is belong to
-`inception-v3-compat` with its published weights alone.
+Weights are downloaded at the first use, or read from a file. The words fid, kid and is are reserved for
+`inception-v3-compat` with its published weights.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ INCEPTION_LAYERS = (64, 192, 768, 2048)  # by their dimensions
 
 
 class FidelityExtractor(nn.Module):
-    """One of torch-fidelity's, with some of its layers: features, then logits if there are two.
+    """An extractor of torch-fidelity with some of its layers: the first gives features, a second one logits.
 
     Pictures are uint8 [B, 1 or 3, H, W] of any size; grey ones are repeated to three channels. Raises ValueError where
-    the weights cannot be had.
+    the weights cannot be read or downloaded.
     """
 
     resize: str
@@ -65,7 +65,7 @@ def _build(kind: str, name: str, layers: list[str], file: Path | None) -> Any:
     import torch_fidelity  # it takes seconds to import
 
     try:
-        if file and kind != "FeatureExtractorCLIP":  # torch-fidelity unpickles whatever stands in it
+        if file and kind != "FeatureExtractorCLIP":  # a check, because torch-fidelity unpickles any content
             torch.load(file, map_location="cpu", weights_only=True)
         with contextlib.redirect_stderr(io.StringIO()):  # progress bars of downloads
             return getattr(torch_fidelity, kind)(
@@ -73,7 +73,7 @@ def _build(kind: str, name: str, layers: list[str], file: Path | None) -> Any:
             )
     except pickle.UnpicklingError as error:
         raise ValueError(f"feature_extractor.weights={file} is no file of weights alone, and is not loaded") from error
-    except Exception as error:  # downloaders and loaders raise whatever they like
+    except Exception as error:  # downloaders and loaders may raise any exception
         why = " ".join(str(error).split())[:200] or type(error).__name__
         if file:
             raise ValueError(f"feature_extractor.weights={file} does not hold the weights of {name}: {why}") from error
@@ -85,7 +85,7 @@ def _build(kind: str, name: str, layers: list[str], file: Path | None) -> Any:
 
 
 def downloaded_inception() -> Path | None:
-    """The Inception weights that torch.hub has downloaded before, if it has."""
+    """The file of Inception's weights if torch.hub has downloaded it before, else None."""
     file = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
     return file if file.is_file() else None
 

@@ -1,6 +1,6 @@
-"""Two small classifiers that ship with their weights: distances between grey pictures without a download.
+"""Two small classifiers whose weights are part of the package, for distances between grey pictures.
 
-`nox -s extractors` trains them; training.py has the recipe, and each file's metadata says what it reached.
+`nox -s extractors` trains them. training.py has the recipe, and each file's metadata has its test accuracy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gan_lab.feature_extractors import Features
 from gan_lab.registry import feature_extractors
 
 WEIGHTS = Path(__file__).parent / "weights"
-SIDE, PADDED = 28, 32  # pixels: what the classifiers see, and the padded size that the data sets come in, too
+SIDE, PADDED = 28, 32  # pixels: the classifiers' input, and the padded size of the data sets
 DIMENSIONS = 64
 
 
@@ -24,7 +24,7 @@ class SmallClassifier(nn.Module):
     """Two convolutions, 64 features, and the logits of 10 classes: 162 thousand parameters.
 
     The features are standardized over the training pictures (batch normalization without scale and shift), so that
-    every direction counts alike and distances stay in a readable range.
+    all directions have the same weight and distances are in a readable range.
     """
 
     def __init__(self, num_classes: int = 10) -> None:
@@ -49,7 +49,7 @@ class SmallClassifier(nn.Module):
 
 
 class ShippedClassifier(SmallClassifier):
-    """A frozen one. It sees 28 px: of padded pictures of 32 px the centre; other sizes are resized to 32 px before.
+    """A classifier with shipped weights. Its input is 28 px: the centre of 32 px, to which other sizes are resized.
 
     Raises ValueError for pictures that are not grey, not square, or smaller than 28 px.
     """
@@ -72,7 +72,7 @@ class ShippedClassifier(SmallClassifier):
         )
         file = WEIGHTS / f"{self.name}.safetensors"
         self.weights_hash = hashlib.sha256(file.read_bytes()).hexdigest()
-        self.classifies = self.name  # the data set whose classes it tells
+        self.classifies = self.name  # the data set whose classes it predicts
         self.load_state_dict(load_file(file))
 
     def forward(self, pictures: Tensor) -> Features:
@@ -81,7 +81,7 @@ class ShippedClassifier(SmallClassifier):
 
 
 def centre(pictures: Tensor) -> Tensor:
-    """Pictures [B, 1, H, H] without the border that padding made: [B, 1, 28, 28]."""
+    """Pictures [B, 1, H, H] without the padded border: [B, 1, 28, 28]."""
     if pictures.shape[-1] not in (SIDE, PADDED):
         pictures = functional.interpolate(pictures, PADDED, mode="bilinear", antialias=True, align_corners=False)
     border = (pictures.shape[-1] - SIDE) // 2

@@ -1,7 +1,8 @@
-"""How the shipped classifiers were trained: `python -m gan_lab.feature_extractors.training [FOLDER]`.
+"""Trains the shipped classifiers: `python -m gan_lab.feature_extractors.training [FOLDER]`.
 
-Their weights differ between machines in the last digits and so in every distance: a new file is another extractor, with
-another hash in the name of every number. Hence this writes to a folder, and replacing the shipped files is a decision.
+Weights trained on another machine differ in the last digits, and so does every distance: a new file is another
+extractor, with another hash in the name of every number. So this writes to a folder and does not replace the shipped
+files.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from gan_lab import registry
 from gan_lab.feature_extractors.small import SIDE, SmallClassifier
 
 BATCH, RATE, WEIGHT_DECAY, SMOOTHING = 128, 4e-3, 0.05, 0.05
-RECIPES = {  # epochs, and the random changes of a picture: shift in pixels, rotation in degrees, scale
+RECIPES = {  # epochs, and ranges of augmentation: shift in pixels, rotation in degrees, scale
     "mnist5k": {"epochs": 60, "shift": 2.0, "rotation": 12.0, "scale": 0.12},
     "fashion_mnist": {"epochs": 12, "shift": 2.0, "rotation": 0.0, "scale": 0.05},
 }
@@ -53,7 +54,7 @@ def changed(batch: Tensor, shift: float, rotation: float, scale: float, random: 
 
 
 def train(name: str, seed: int = 0) -> tuple[SmallClassifier, float]:
-    """A classifier of the training split, and its accuracy on the test split."""
+    """A classifier trained on the training split, and its accuracy on the test split."""
     torch.manual_seed(seed)
     random = torch.Generator().manual_seed(seed)
     recipe = dict(RECIPES[name])
@@ -75,13 +76,13 @@ def train(name: str, seed: int = 0) -> tuple[SmallClassifier, float]:
     standardize(net, data)
     test, classes = pictures(name, "test")
     with torch.no_grad():
-        found = torch.cat([net(part).class_logits.argmax(1) for part in test.split(1000)])
-    return net, (found == classes).double().mean().item()
+        predicted = torch.cat([net(part).class_logits.argmax(1) for part in test.split(1000)])
+    return net, (predicted == classes).double().mean().item()
 
 
 @torch.no_grad()
 def standardize(net: SmallClassifier, data: Tensor) -> None:
-    """Let the last normalization use the statistics of the training pictures as they are, not as they were changed."""
+    """Set the last normalization's statistics to those of the unchanged training pictures."""
     net.eval()
     last = net.body[-1]
     assert isinstance(last, torch.nn.BatchNorm1d)

@@ -26,7 +26,7 @@ class DCGANGenerator(nn.Module):
     """Latents [B, latent_dim] to images [B, C, H, W] in [-1, 1] (Radford et al. 2015, arXiv 1511.06434, figure 1).
 
     `width` channels at half the image size, doubled at every halving: 3,576,704 parameters at 64 px, 3 channels.
-    Normalization everywhere but in the last layer, and no biases where there is one; 28 px and 32 to 128 px.
+    Normalization in all layers but the last; layers with normalization have no biases. 28 px and 32 to 128 px.
     """
 
     def __init__(

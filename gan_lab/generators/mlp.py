@@ -25,7 +25,7 @@ from gan_lab.registry import Positive, generators
 class MLPGenerator(nn.Module):
     """`depth` hidden layers of `width` rectified units, as in the first GAN (Goodfellow et al. 2014, arXiv 1406.2661).
 
-    Points leave it unbounded, images [B, C, H, W] through tanh.
+    Points are unbounded; images [B, C, H, W] go through tanh.
     """
 
     def __init__(

@@ -31,9 +31,9 @@ WIDEST = 16  # times `width`: no block has more channels
 class ResNetGenerator(nn.Module):
     """Latents [B, latent_dim] to images [B, C, H, W] in [-1, 1] (Miyato et al. 2018, arXiv 1802.05957, tables 3 to 5).
 
-    Up to 32 px every block has `width` channels, by default the paper's 256; above, `width` is that of the finest, by
-    default 64, and doubles towards the base, up to 16 times. 4,276,739 parameters at 32 px, 3 channels. 28 px and 32 to
-    128 px.
+    Up to 32 px, every block has `width` channels, by default the paper's 256. For larger images, the block of the
+    highest resolution has `width` channels, by default 64, and the number doubles towards the base, up to 16 times.
+    4,276,739 parameters at 32 px, 3 channels. 28 px and 32 to 128 px.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
-"""Measures of samples; every number with its provenance.
+"""Measures of samples. Every number has its provenance.
 
-A measure is a `Metric`: a function of `MetricInputs`, which holds all there is to look at, each computed once, when
-it is first asked for. One pass over the samples feeds all measures. The registry imports every module here.
+A measure is a `Metric`: a function of `MetricInputs`, which computes each input once, when a measure first uses it. One
+pass over the samples is enough for all measures. The registry imports every module here.
 """

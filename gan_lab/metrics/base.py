@@ -1,4 +1,4 @@
-"""What a measure is, and what its number is called."""
+"""The base class of measures, and the names of their numbers."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ OFFICIAL = "inception-v3-compat-6726825d"  # torch-fidelity's Inception with its
 
 
 class Metric(ABC):
-    """A measure of samples against data. Subclass it, set what differs, and register the class.
+    """A measure of samples against data. Subclass it, set the attributes that differ, and register the class.
 
-    Called with the inputs it returns a number, or a mapping with the number under "value" and what else belongs to
-    it, or None where the samples do not have what it asks for.
+    Called with the inputs, it returns a number, or a mapping with the number under "value" and further fields, or None
+    where the samples do not have what it needs.
     """
 
     word: str  # the first part of its number's name
-    bare: str | None = None  # the word that is reserved for the measure with torch-fidelity's Inception
+    bare: str | None = None  # the word reserved for the measure with torch-fidelity's Inception
     better: Literal["lower", "higher"] | None = None
-    needs: frozenset[str] = frozenset()  # of class_logits, classes (of the data set) and a split "test"
-    reads: frozenset[str] = frozenset({"sample"})  # columns of examples; offered by tasks that have them
-    split: str | None = None  # the split that it compares with
-    over_noise: bool = False  # measured with every noise seed, or with the first one alone
-    absent: str = ""  # why it returns None, if it does
+    needs: frozenset[str] = frozenset()  # any of class_logits, classes (of the data set), test (a split) and bar
+    reads: frozenset[str] = frozenset({"sample"})  # columns of examples that a task must have
+    split: str | None = None  # the split with which samples are compared
+    over_noise: bool = False  # measured with every noise seed, instead of the first one alone
+    absent: str = ""  # the reason where it returns None
     headline: bool = False  # shown in compact tables and at a run's end; the others are in summary.json and W&B
-    constant: bool = False  # does not depend on the networks: measured at the end alone
-    uses_features: bool = True  # whether it looks through the feature extractor
+    constant: bool = False  # does not depend on the networks, so it is measured only at the end
+    uses_features: bool = True  # whether it needs the feature extractor
 
     def minimum(self, dimensions: int) -> int:
-        """How many samples it takes at least, for features of so many dimensions."""
+        """The smallest number of samples, for features of so many dimensions."""
         return 1
 
     def lacks(self) -> str | None:
-        """Why it cannot be had on this machine, if so: a file of weights that is not at hand."""
+        """Why it cannot be measured on this machine, such as a missing file of weights; None where it can."""
         return None
 
     @abstractmethod
     def __call__(self, seen: MetricInputs) -> float | Mapping[str, Any] | None: ...
 
     def name(self, extractor: str) -> str:
-        """Its number's name, for an extractor's name with its weights' hash."""
+        """The name of its number, for an extractor's name with its weights' hash."""
         official = self.bare if extractor == OFFICIAL else None
         middle = [official] if official else [self.word, extractor]
         return "/".join([*middle, *([self.split] if self.split else [])])
 
 
 class OfColumns(Metric):
-    """A measure of named columns of examples. It needs no feature extractor, and its number has its word alone."""
+    """A measure of columns of examples. It needs no feature extractor; the name of its number is its word."""
 
     uses_features = False
 
@@ -82,6 +82,6 @@ def is_headline(name: str) -> bool:
 
 
 def short_names(names: Mapping[str, Any]) -> dict[str, str]:
-    """The names' first parts where these tell them apart, for a person's eyes: `fd` for `fd/mnist5k-.../train`."""
+    """Each name's first part where it is unique, else the name: `fd` for `fd/mnist5k-.../train`."""
     words = [name.split("/")[0] for name in names]
     return {name: word if words.count(word) == 1 else name for name, word in zip(names, words, strict=True)}

@@ -16,7 +16,7 @@ def inception_score(class_logits: Tensor, splits: int = SPLITS) -> tuple[float, 
     """exp E_x KL(p(y|x) || p(y)) of logits [N, k] (Salimans et al. 2016, arXiv 1606.03498, section 4): its mean and
     standard deviation over `splits` parts.
 
-    Parts and their order are torch-fidelity's: samples may come sorted by class.
+    The order and the parts are torch-fidelity's. The order is random, because samples may come sorted by class.
     """
     order = torch.from_numpy(np.random.RandomState(2020).permutation(len(class_logits)))
     log_p = class_logits[order].double().log_softmax(1)
@@ -30,9 +30,9 @@ def inception_score(class_logits: Tensor, splits: int = SPLITS) -> tuple[float, 
     return float(values.mean()), float(values.std(correction=0))
 
 
-def class_histogram(found: Tensor, label: Tensor, num_classes: int) -> Mapping[str, Any]:
-    """Total variation between the shares of classes found [N] and of the data's labels [M], and both histograms."""
-    shares = torch.bincount(found, minlength=num_classes).double() / len(found)
+def class_histogram(predicted: Tensor, label: Tensor, num_classes: int) -> Mapping[str, Any]:
+    """Total variation between the histograms of predicted classes [N] and of the data's labels [M], and both."""
+    shares = torch.bincount(predicted, minlength=num_classes).double() / len(predicted)
     wanted = torch.bincount(label, minlength=num_classes).double() / len(label)
     return {
         "value": float((shares - wanted).abs().sum() / 2),

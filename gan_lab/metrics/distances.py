@@ -1,4 +1,4 @@
-"""Distances between the distributions of features, in double precision: single precision drifts with an offset."""
+"""Distances between distributions of features, in double precision: single precision is inexact for large means."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-BLOCK = 1_000  # features that the kernel distance compares at a time
-SIZES = 10  # sample sizes that the extrapolation goes through
-CHUNK = 10_000  # features that are turned into double precision at a time
+BLOCK = 1_000  # features in a block of the kernel distance
+SIZES = 10  # sample sizes for the extrapolation
+CHUNK = 10_000  # features converted to double precision at a time
 
 
 class Statistics(NamedTuple):
@@ -21,13 +21,13 @@ class Statistics(NamedTuple):
 
 
 class Moments:
-    """Gathers statistics without keeping what it has seen (Chan et al. 1979, the pairwise update)."""
+    """Accumulates statistics without keeping the features (Chan et al. 1979, the pairwise update)."""
 
     def __init__(self) -> None:
         self.count, self.mean, self.scatter = 0, torch.zeros(0), torch.zeros(0)
 
     def add(self, features: Tensor) -> None:
-        """Features [n, D]."""
+        """Add features [n, D]."""
         batch = features.double()
         count, mean = len(batch), batch.mean(0)
         centred = batch - mean
@@ -43,7 +43,7 @@ class Moments:
 
 
 def statistics(features: Tensor | Iterable[Tensor]) -> Statistics:
-    """Of features [N, D], or of batches of them."""
+    """The statistics of features [N, D], or of batches of features."""
     moments = Moments()
     for batch in features.split(CHUNK) if isinstance(features, Tensor) else features:
         moments.add(batch)
@@ -79,7 +79,7 @@ def squared_mmd(x: Tensor, y: Tensor) -> float:
 def kernel_distance(x: Tensor, y: Tensor, block: int = BLOCK) -> tuple[float, float]:
     """The mean squared MMD over disjoint blocks of x [N, D] and y [M, D], and its standard error.
 
-    Disjoint blocks are independent, so their mean has a standard error, which the usual overlapping subsets have not.
+    Disjoint blocks are independent, so the mean has a valid standard error. The usual overlapping subsets do not.
     """
     count = min(len(x), len(y)) // block
     pairs = zip(x.double().split(block), y.double().split(block), strict=False)
@@ -88,8 +88,10 @@ def kernel_distance(x: Tensor, y: Tensor, block: int = BLOCK) -> tuple[float, fl
 
 
 def frechet_distance_at_infinity(features: Tensor, reference: Statistics) -> float:
-    """Where the Frechet distance of N samples tends for N to infinity: the intercept of a line through its values at
-    growing N against 1/N (Chong and Forsyth 2020, arXiv 1911.07023, section 4). The reference stays as it is.
+    """The limit of the Frechet distance of N samples for N to infinity, by linear extrapolation.
+
+    It is the intercept of a line through the distances at growing N against 1/N (Chong and Forsyth 2020, arXiv
+    1911.07023, section 4). The reference does not change.
     """
     total, dimensions = features.shape
     random = torch.Generator().manual_seed(0)

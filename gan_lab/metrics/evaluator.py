@@ -1,4 +1,4 @@
-"""Scores of samples: which ones there are for some data, one pass over the samples for all of them, and provenance."""
+"""Scores of samples: chooses the measures for a data set, computes them in one pass, and adds their provenance."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from gan_lab.metrics.reference import (
 from gan_lab.registry import metrics, unknown
 
 Example = Mapping[str, Tensor]  # columns: "sample", float [n, C, H, W] in [-1, 1] or points [n, 2], and others
-Draw = Callable[[int, int], Iterator[Example]]  # of a number and a noise seed
+Draw = Callable[[int, int], Iterator[Example]]  # (number, noise seed) -> batches of examples
 Scores = dict[str, dict[str, Any]]  # {name: {"value": number, provenance...}}
 
 
-FEWEST = 10  # pictures of a split: each must have more neighbours than the measures ask for
+FEWEST = 10  # pictures of a split; with fewer, a picture has too few neighbours for some measures
 
 
 class NotFinite(ValueError):
-    """A generator that has diverged."""
+    """Samples are not finite: the generator has diverged."""
 
 
 class Evaluator:
-    """The measures of a data set through one feature extractor (or none), with everything that is computed once.
+    """The measures of a data set with one feature extractor (or none), and the values that are computed only once.
 
-    `names` chooses them; None takes those that the task names, else all that can be had; `notes` says which could not.
-    `why_none` says why there is no extractor. `task` is whose examples they are, or None for pictures from elsewhere
-    (see `tasks.contract.Task`: `columns`, `measures`, `reference` and `bar` are read).
-    Raises ValueError for a name that is unknown, or that cannot be measured here, with the reason.
+    `names` chooses the measures. None takes those that the task names, else all that are possible; `notes` lists those
+    that are not. `why_none` is the reason where there is no extractor. `task` is the task that makes the examples, or
+    None for pictures from another source (its `columns`, `measures`, `reference` and `bar` are read: see
+    `tasks.contract.Task`). Raises ValueError for a name that is unknown, or that cannot be measured, with the reason.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Evaluator:
         task: Any = None,
     ) -> None:
         self.dataset, self.data, self.extractor, self.task = dataset, data, extractor, task
-        self.column: str = getattr(task, "reference", "sample")  # of the data, which samples should look like
+        self.column: str = getattr(task, "reference", "sample")  # the data's column that samples are compared with
         known = described(dataset).get(self.column)
         self.eight_bits = known is None or known.dtype == "uint8"
         self.device = torch.device(device)
@@ -68,11 +68,11 @@ class Evaluator:
             self.device = torch.device("cpu")
         self.tell: Callable[[str], object] = lambda line: None
         self.notes: list[str] = []
-        self.absent: dict[str, str] = {}  # measures that the last samples could not be given, and why
+        self.absent: dict[str, str] = {}  # measures without a value for the last samples -> the reason
         self.dimensions, self.num_classes = 0, 0  # of the extractor
         self._splits: tuple[Store, Store | None] | None = None
         self._reference: Reference | None = None
-        self.seen: MetricInputs | None = None  # the pictures that were measured last, with their features
+        self.seen: MetricInputs | None = None  # the pictures of the last measurement, with their features
         self.identity = ""
         if extractor is not None:
             if not hasattr(extractor, "name"):
@@ -86,7 +86,7 @@ class Evaluator:
         if not any(metric.uses_features for metric in self.metrics.values()) and self._named_by_task(names):
             self.extractor = None
 
-    # -- which ones ------------------------------------------------------------------------------------------------
+    # -- the choice of measures ------------------------------------------------------------------------------------
 
     def _choose(self, names: Sequence[str] | None, why_none: str | None) -> dict[str, Metric]:
         """The measures by their words."""
@@ -96,7 +96,7 @@ class Evaluator:
             for word, measure in getattr(self.dataset, "metrics", {}).items()
         }
         known: dict[str, Metric] = own | {name: cls() for name, cls in metrics.classes.items()}
-        # fd_test has fd's word, too: the first one registered is meant by it
+        # fd_test inherits fd's reserved word; the word means the one that was registered first
         bare = {metric.bare: name for name, metric in reversed(known.items()) if metric.bare}
         if names is None:
             offered = {word: metric for word, metric in known.items() if not self._lacks(metric)}
@@ -128,7 +128,7 @@ class Evaluator:
         return named if names is None else None
 
     def _lacks(self, metric: Metric) -> str | None:
-        """What it needs that is not there."""
+        """The reason why a measure is not possible; None where it is."""
         columns = getattr(self.task, "columns", frozenset({"sample", "label"}))
         if missing := (metric.reads | (metric.needs & {"bar"})) - columns:
             return f"this task's examples have no {' and no '.join(sorted(missing))}"
@@ -151,15 +151,15 @@ class Evaluator:
         return None
 
     def check_number(self, samples: int, names: Sequence[str] | None, key: str) -> None:
-        """Raise ValueError where a measure that was asked for takes more samples than that; note the others."""
+        """Check the number of samples. A requested measure that needs more raises ValueError; others get a note."""
         few = {word: metric.minimum(self.dimensions) for word, metric in self.metrics.items()}
         few = {word: minimum for word, minimum in few.items() if minimum > samples}
         if few and names is not None:
             word, minimum = max(few.items(), key=lambda item: item[1])
             raise ValueError(f"{key}={samples}: {word} takes {minimum:,} samples at least")
         if few:
-            told = ", ".join(f"{word} takes {minimum:,}" for word, minimum in few.items())
-            self.notes.append(f"{key}={samples} is too few for some scores: {told}")
+            needed = ", ".join(f"{word} takes {minimum:,}" for word, minimum in few.items())
+            self.notes.append(f"{key}={samples} is too few for some scores: {needed}")
 
     @property
     def names(self) -> dict[str, Metric]:
@@ -167,14 +167,16 @@ class Evaluator:
         return {metric.name(self.identity): metric for metric in self.metrics.values()}
 
     def selecting(self, word: str | None, samples: int) -> tuple[str, bool] | None:
-        """The number by which checkpoints are chosen, and whether less of it is better.
+        """The name of the score that selects checkpoints, and whether less is better; None where there is none.
 
-        It is the first one that so many samples suffice for, unless named. Raises ValueError for one that is not
-        measured, that takes more samples, or that says nothing about better and worse.
+        Without `word`, it is the first one for which `samples` are enough. Raises ValueError for a measure that is not
+        computed, that needs more samples, or that has no direction.
         """
         if word is not None and word not in self.metrics:
             raise unknown("evaluation.select_by", word, self.metrics)
         directed = {word: metric for word, metric in self.metrics.items() if metric.better and not metric.constant}
+        if word is not None and self.metrics[word].constant:
+            raise ValueError(f"evaluation.select_by={word}: it is the same for all checkpoints; choose another")
         if word is not None and word not in directed:
             raise ValueError(f"evaluation.select_by={word}: more of it is neither better nor worse")
         enough = {word: metric for word, metric in directed.items() if metric.minimum(self.dimensions) <= samples}
@@ -186,15 +188,15 @@ class Evaluator:
 
     @property
     def held_out(self) -> Store | None:
-        """The split "test", where it is loaded."""
+        """The split "test", if it is loaded."""
         return self._splits[1] if self._splits else None
 
     # -- measuring -------------------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        """The data's splits, before anything else: what is wrong with them is found then, and not at the first score.
+        """Load the data's splits, so that errors in them are found before training and not at the first score.
 
-        Raises ValueError where they cannot be had, or are too few to compare with.
+        Raises ValueError where they cannot be loaded, or have too few pictures.
         """
         if self.extractor is None or self._splits is not None:
             return
@@ -209,7 +211,7 @@ class Evaluator:
 
     @property
     def reference(self) -> Reference:
-        """What samples are compared with, in `tell`'s hearing: the first time may take minutes."""
+        """The data that samples are compared with. The first call may take minutes; `tell` receives a line then."""
         assert self.extractor is not None
         if self._reference is None:
             self.load()
@@ -218,7 +220,7 @@ class Evaluator:
         return self._reference
 
     def look(self, examples: Iterator[Example]) -> MetricInputs:
-        """All that there is to see in examples, in one pass. Raises NotFinite for samples that are not."""
+        """The inputs of the measures, from one pass over the examples. Raises NotFinite for samples that are not."""
         raw, columns, features, logits = [], [], [], []
         for batch in rebatched(examples):
             sample = batch["sample"]
@@ -243,10 +245,10 @@ class Evaluator:
         )
 
     def __call__(self, draw: Draw, num: int, seeds: Sequence[int], **provenance: Any) -> Scores:
-        """Every measure of `num` samples, those of `over_noise` as the mean over all noise seeds.
+        """All measures of `num` samples; those with `over_noise` as the mean over all noise seeds.
 
-        Samples that are not finite have no scores: None, with the reason. Measures that no network changes are left
-        out of scores for selection.
+        Samples that are not finite get None as the value, with the reason. Measures that are constant are left out of
+        scores for selection.
         """
         about = {"samples": num, **provenance, "versions": versions()}
         selection = bool(provenance.get("selection"))
@@ -269,7 +271,7 @@ class Evaluator:
                     metric.name(self.identity): {"value": None, "why": str(error)} | self._about(metric, about, seeds)
                     for metric in chosen.values()
                 }
-            about["samples"] = len(seen)  # of few rows, each is scored once
+            about["samples"] = len(seen)  # fewer than `num` where the data have fewer rows
             if i == 0 and self.extractor is not None and not getattr(self.task, "needs_data", False):
                 self.seen = seen
             for word, metric in chosen.items():
@@ -286,7 +288,7 @@ class Evaluator:
         }
 
     def _about(self, metric: Metric, about: Mapping[str, Any], seeds: Sequence[int]) -> dict[str, Any]:
-        """A number's provenance: what must be equal for two of them to be comparable, and what may be of interest."""
+        """A number's provenance: fields that must be equal for two numbers to be compared, and further facts."""
         known: dict[str, Any] = {**about, "noise_seeds": list(seeds), "better": metric.better}
         extractor = self.extractor
         if not metric.uses_features or extractor is None:
@@ -301,7 +303,7 @@ class Evaluator:
             "split": metric.split,
         }
         if held := getattr(self.dataset, "validation", 0):
-            known["validation"] = held  # pictures, which "test" then means
+            known["validation"] = held  # training pictures that are used as split "test"
         if metric.split:
             split = self.reference.test if metric.split == "test" else self.reference.train
             assert split is not None
@@ -310,14 +312,14 @@ class Evaluator:
 
 
 def versions() -> dict[str, str]:
-    """What the numbers were computed with: they may differ in the last digits between versions."""
+    """Versions of the software: numbers may differ in the last digits between them."""
     fidelity = importlib.metadata.version("torch-fidelity")
     torches = {"torch": str(torch.__version__), "torch_fidelity": fidelity}
     return {"gan_lab": __version__, "python": platform.python_version(), **torches}
 
 
 def rebatched(examples: Iterator[Example]) -> Iterator[Example]:
-    """The same examples in batches of the extractor's size: they come in smaller chunks."""
+    """The same examples, which come in small chunks, in batches for the extractor."""
     waiting: list[Example] = []
     for chunk in examples:
         waiting.append(chunk)
@@ -333,9 +335,9 @@ def _joined(chunks: list[Example]) -> Example:
 
 
 def _folded(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One entry of several noise seeds' entries: means of the numbers, and the values' standard deviation.
+    """One entry from those of several noise seeds: the means of all numbers, and the values' standard deviation.
 
-    A standard error is then the mean of each seed's own.
+    A standard error is the mean of the seeds' standard errors.
     """
     if len(entries) == 1:
         return dict(entries[0])

@@ -1,4 +1,4 @@
-"""What measures look at: examples by their columns, and pictures of the data, through one feature extractor."""
+"""The inputs of measures: columns of examples, and features of samples and of the data."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gan_lab.metrics.distances import Statistics, frechet_distance, statistics
 from gan_lab.metrics.neighbours import BALL, MANIFOLD, Neighbourhoods
 from gan_lab.neighbours import nearest, radii
 
-MOST = 10_000  # samples that are compared with each other pair by pair
+MOST = 10_000  # samples for measures that compare pairs
 
 
 @dataclass
 class ReferenceSplit:
-    """One split of the data as an extractor sees it."""
+    """One split of the data with its features."""
 
     features: Tensor  # float32 [N, D]
     statistics: Statistics
@@ -31,14 +31,14 @@ class ReferenceSplit:
         return len(self.features)
 
     def shuffled(self, most: int = MOST) -> Tensor:
-        """Features [n, D] of so many pictures at most, the same ones each time, in an order that follows no class."""
+        """Features [n, D] of at most so many pictures, always the same ones, in a random order."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))
         return self.features[order[:most]]
 
 
 @dataclass
 class Reference:
-    """The data that samples are compared with. What does not depend on samples is computed once for all of them."""
+    """The data that samples are compared with. Values that do not depend on samples are computed only once."""
 
     train: ReferenceSplit
     test: ReferenceSplit | None = None
@@ -46,14 +46,14 @@ class Reference:
     _radii: dict[int, Tensor] = field(default_factory=dict)
 
     def radii(self, count: int) -> Tensor:
-        """Of so many training pictures the neighbourhoods' radii, [2, count]: every score needs the same ones."""
+        """The radii [2, count] of the neighbourhoods of so many training pictures; the same for every score."""
         if count not in self._radii:
             self._radii[count] = radii(self.train.shuffled(count), (MANIFOLD, BALL), self.device)
         return self._radii[count]
 
     @cached_property
     def floor(self) -> float | None:
-        """The Frechet distance between the splits: what unseen pictures reach, biased upwards by few of them."""
+        """The Frechet distance between the splits: the value of real, unseen pictures; too high where they are few."""
         return frechet_distance(self.train.statistics, self.test.statistics) if self.test else None
 
     @cached_property
@@ -63,14 +63,14 @@ class Reference:
         return nearest(self.test.shuffled(), self.train.features, self.device).values
 
 
-Bar = Callable[[Mapping[str, Tensor]], "tuple[str, Tensor] | None"]  # see tasks.contract.Task.bar
+Bar = Callable[[Mapping[str, Tensor]], tuple[str, Tensor]]  # see tasks.contract.Task.bar
 
 
 class MetricInputs:
-    """The examples of one noise seed by their columns, and everything that is derived from them, each computed once.
+    """The examples of one noise seed by their columns, and derived values, each computed once.
 
-    `inputs["sample"]` is the column as float [N, C, H, W] in [-1, 1] (pictures of 8 bits rounded to 256 levels, as a
-    file would be), or points [N, 2]; other columns are as the task has made them.
+    `inputs["sample"]` is float [N, C, H, W] in [-1, 1] (pictures of 8 bits rounded to 256 levels, as in a file), or
+    points [N, 2]. Other columns are as the task has made them.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class MetricInputs:
         reference: Reference | None = None,
         bar: Bar | None = None,
     ) -> None:
-        self.raw = raw  # of the samples: uint8 [N, H, W, C], or as they were made
+        self.raw = raw  # samples: uint8 [N, H, W, C], or as the task made them
         self.columns = dict(columns or {})  # all others
         self.class_logits = class_logits  # float32 [N, k]
         self._features, self._reference, self._bar = features, reference, bar
@@ -95,23 +95,22 @@ class MetricInputs:
 
     @property
     def asked(self) -> Tensor | None:
-        """The classes [N] that the generator was asked for, where it uses them."""
+        """The classes [N] for which the generator made the samples; None where it does not use classes."""
         return self.columns.get("label")
 
     @cached_property
     def samples(self) -> Tensor:
-        """Pictures as float [N, C, H, W] in [-1, 1]; points as they are."""
+        """Pictures as float [N, C, H, W] in [-1, 1]; points unchanged."""
         return scale(self.raw) if self.raw.dtype == torch.uint8 else self.raw
 
     @cached_property
     def _trivial(self) -> tuple[str, Tensor]:
-        found = self._bar(self.columns) if self._bar else None
-        assert found is not None
-        return found
+        assert self._bar is not None  # measures of it are offered where the task has one
+        return self._bar(self.columns)
 
     @property
     def bar(self) -> Tensor:
-        """What the trivial solution makes of the same inputs, [N, C, H, W]."""
+        """The output of the trivial solution for the same inputs, [N, C, H, W]."""
         return self._trivial[1]
 
     @property
@@ -135,7 +134,7 @@ class MetricInputs:
 
     @cached_property
     def neighbourhoods(self) -> Neighbourhoods:
-        """Samples and training pictures, as many of the one as of the other."""
+        """The neighbourhoods of samples and of equally many training pictures."""
         count = min(len(self), len(self.reference.train), MOST)
         known = self.reference
         return Neighbourhoods(
@@ -144,5 +143,5 @@ class MetricInputs:
 
     @cached_property
     def nearest(self) -> torch.return_types.min:
-        """The distance from each of the first samples to the nearest training picture, and which that is."""
+        """For the first `MOST` samples, the distance to the nearest training picture and the index of it."""
         return nearest(self.features[:MOST], self.reference.train.features, self.reference.device)

@@ -1,4 +1,4 @@
-"""Every measure of features: what it is called, what it compares with, and what it takes."""
+"""The registered measures of features."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class KernelDistance(Metric):
 
 
 class OfNeighbourhoods(Metric):
-    """A share of samples or of training pictures, as many of the one as of the other, 10,000 at most."""
+    """A share of samples or of training pictures: equally many of both, at most 10,000."""
 
     better, split = "higher", "train"
 
@@ -88,36 +88,40 @@ class OfNeighbourhoods(Metric):
 
 @metrics.register("precision")
 class Precision(OfNeighbourhoods):
-    """The share of samples that lie in some training picture's neighbourhood. Pure noise may have a high one."""
+    """The share of samples in the neighbourhood of any training picture. Pure noise may have a high value."""
 
     word = "precision"
 
 
 @metrics.register("recall")
 class Recall(OfNeighbourhoods):
-    """The share of training pictures that lie in some sample's neighbourhood. Pure noise may have a high one."""
+    """The share of training pictures in the neighbourhood of any sample. Pure noise may have a high value."""
 
     word = "recall"
 
 
 @metrics.register("density")
 class Density(OfNeighbourhoods):
-    """In how many training pictures' neighbourhoods a sample lies, over the number expected: 1 for the data itself."""
+    """The mean number of neighbourhoods of training pictures that contain a sample, over its expectation for real data.
+
+    It is 1 for the data themselves.
+    """
 
     word = "density"
 
 
 @metrics.register("coverage")
 class Coverage(OfNeighbourhoods):
-    """The share of training pictures that have a sample in their neighbourhood: 0.969 for as many fresh pictures."""
+    """The share of training pictures with a sample in their neighbourhood; 0.969 for equally many fresh pictures."""
 
     word, headline = "coverage", True
 
 
 @metrics.register("memorization")
 class Memorization(Metric):
-    """How samples and held-out pictures compare in their distance to the nearest training picture: near 0.5 is fresh,
-    0 is copying.
+    """Compares samples with held-out pictures by their distance to the nearest training picture.
+
+    Near 0.5, samples are as far away as held-out pictures; 0 means copies.
     """
 
     word, split, headline = "memorization", "train", True
@@ -132,7 +136,7 @@ class Memorization(Metric):
 
 @metrics.register("inception_score")
 class InceptionScore(Metric):
-    """How sure a classifier is of each sample, and how unsure of all together: 1 to the number of classes."""
+    """The inception score: high where each sample has one clear class and all classes occur; 1 to their number."""
 
     word, bare, better = "inception_score", "is", "higher"
     needs = frozenset({"class_logits"})
@@ -148,7 +152,7 @@ class InceptionScore(Metric):
 
 @metrics.register("class_histogram")
 class ClassHistogram(Metric):
-    """How far the shares of the classes are from the data's, in total variation: 0 equal, 0.9 one class of ten."""
+    """Total variation between the samples' classes and the data's: 0 for equal shares, 0.9 for one class of ten."""
 
     word, better, split = "class_histogram", "lower", "train"
     needs = frozenset({"class_logits", "classes"})
@@ -162,7 +166,7 @@ class ClassHistogram(Metric):
 
 @metrics.register("class_accuracy")
 class ClassAccuracy(Metric):
-    """The share of samples that are classified as what the generator was asked for; None where it does not listen."""
+    """The share of samples whose predicted class is the requested one. None where the output ignores the class."""
 
     word, better, headline = "class_accuracy", "higher", True
     absent = "nobody asked for classes, or the generator is not told them"

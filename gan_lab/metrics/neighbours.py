@@ -1,4 +1,4 @@
-"""Measures of who is whose neighbour: precision, recall, density, coverage, and memorization."""
+"""Measures by nearest neighbours: precision, recall, density, coverage, and memorization."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from torch import Tensor
 
 from gan_lab.neighbours import ROWS, Distances, radii
 
-MANIFOLD, BALL = 3, 5  # the neighbour that bounds a neighbourhood: of precision and recall, of density and coverage
+# A neighbourhood's radius is the distance to the k-th neighbour: k for precision and recall, for density and coverage.
+MANIFOLD, BALL = 3, 5
 
 
 class Neighbourhoods:
-    """Real and fake features, [N, D] both, and how often each lies in a neighbourhood of the other's."""
+    """Real and fake features, both [N, D], and the shares of each that are in neighbourhoods of the other."""
 
     def __init__(
         self, real: Tensor, fake: Tensor, device: torch.device | str = "cpu", *, real_radii: Tensor | None = None
@@ -59,11 +60,11 @@ def area_under_curve(first: Tensor, second: Tensor) -> float:
 
 
 def memorization(samples: Tensor, held_out: Tensor) -> Mapping[str, Any]:
-    """From distances to the nearest training picture, of samples [N] and of held-out pictures [M].
+    """Memorization, from the distances of samples [N] and held-out pictures [M] to the nearest training picture.
 
-    "value" is the area under the ROC curve: near 0.5 samples are as far from the training pictures as unseen pictures
-    are, 0 is copying, above 0.5 they are farther off. "copies" is the share of samples that are nearer than all but
-    one in a hundred held-out pictures, which a fresh sample is in one of a hundred cases.
+    "value" is the area under the ROC curve: near 0.5, samples are as far from training pictures as unseen pictures are;
+    0 means copies; above 0.5, they are farther away. "copies" is the share of samples that are nearer than 99 % of the
+    held-out pictures; 1 % is expected for fresh samples.
     """
     near = torch.quantile(held_out, 0.01)
     return {"value": area_under_curve(samples, held_out), "copies": float((samples < near).double().mean())}

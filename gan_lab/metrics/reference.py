@@ -1,4 +1,4 @@
-"""Pictures through an extractor, and the data's features from a cache that is keyed by everything they depend on."""
+"""Features of pictures, and the data's features from a cache whose key has everything that they depend on."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gan_lab.datasets.cache import Rows, cached, content_key
 from gan_lab.datasets.store import Store
 from gan_lab.feature_extractors import Features
 from gan_lab.metrics.distances import Moments, Statistics
-from gan_lab.metrics.inputs import ReferenceSplit, Reference
+from gan_lab.metrics.inputs import Reference, ReferenceSplit
 
 BATCH = 128  # pictures in the extractor at once
 Tell = Callable[[str], object]
 
 
 def identity(extractor: nn.Module) -> str:
-    """`<name>-<8 hex digits of its weights>`, and of settings that differ from the defaults and that no name tells."""
+    """`<name>-<8 hex digits>`: a hash of its weights, and of settings that are not defaults and not in the name."""
     digest, settings = weights_hash(extractor), changed_settings(extractor)
     if settings:
         digest = hashlib.sha256(json.dumps([digest, settings], sort_keys=True, default=str).encode()).hexdigest()
@@ -30,14 +30,14 @@ def identity(extractor: nn.Module) -> str:
 
 
 def changed_settings(extractor: nn.Module) -> dict[str, Any]:
-    """Settings that may change what it sees though its weights are the same."""
+    """Settings other than the defaults that may change features although the weights are the same."""
     settings: dict[str, Any] = getattr(extractor, "settings", {})
     named = ("weights", *getattr(extractor, "settings_in_name", ()))
     return {name: value for name, value in settings.items() if name not in named}
 
 
 def weights_hash(extractor: nn.Module) -> str:
-    """Of the file where the extractor says so, else of the names, shapes and values of all weights and buffers."""
+    """The extractor's own `weights_hash`, else a hash of the names, shapes and values of all weights and buffers."""
     if known := getattr(extractor, "weights_hash", None):
         return str(known)
     digest = hashlib.sha256()
@@ -48,16 +48,16 @@ def weights_hash(extractor: nn.Module) -> str:
 
 
 def check(extractor: nn.Module, sample_shape: tuple[int, ...]) -> tuple[int, int]:
-    """How many dimensions its features have, and how many classes it tells (0: none), by showing it two pictures.
+    """The number of dimensions of its features and of its classes (0: none), from a trial with two pictures.
 
-    Raises ValueError where that does not work.
+    Raises ValueError where the trial fails.
     """
     name = getattr(extractor, "name", type(extractor).__name__)
     channels, height, width = sample_shape
     blank = torch.zeros(2, height, width, channels, dtype=torch.uint8)
     try:
         features, class_logits = extract(extractor, blank)
-    except Exception as error:  # extractors raise whatever they like
+    except Exception as error:  # extractors may raise any exception
         why = " ".join(str(error).split())[:200]
         raise ValueError(
             f"feature_extractor={name} cannot see samples of shape {tuple(sample_shape)}: {why}"
@@ -88,7 +88,7 @@ def reference(
     tell: Tell,
     column: str = "sample",
 ) -> Reference:
-    """One column of the data as the extractor sees it. Distances are computed on the device if it knows float64."""
+    """The features of one column of the data. Distances are computed on the device if it supports float64."""
     known = _known(train, extractor, "train", tell, column)
     held_out = None if test is None else _known(test, extractor, "test", tell, column)
     return Reference(known, held_out, device if device.type == "cuda" else torch.device("cpu"))
@@ -110,8 +110,8 @@ def _known(store: Store, extractor: nn.Module, split: str, tell: Tell, column: s
             features = extract(extractor, batch).features
             moments.add(features)
             yield {"features": features.numpy()}
-        found = moments.finish()
-        yield {"mean": found.mean.numpy()[None], "covariance": found.covariance.numpy()}
+        finished = moments.finish()
+        yield {"mean": finished.mean.numpy()[None], "covariance": finished.covariance.numpy()}
 
     columns = cached("features", key, rows, verify=True).columns
     known = Statistics(columns["mean"][0], columns["covariance"])

@@ -1,7 +1,7 @@
-"""Measures of pictures that have a truth: how near they come to it, and how sharp they are.
+"""Measures of pictures that have a truth: their distance to it, and their sharpness.
 
-Pictures and truths are float [N, C, H, W] in [-1, 1]. A number of several pictures is the mean of each picture's own,
-with the standard error of that mean. Borders count: super-resolution papers often leave some pixels out.
+Pictures and truths are float [N, C, H, W] in [-1, 1]. The number of several pictures is the mean over pictures, with
+the standard error of the mean. Borders are included; super-resolution papers often leave some pixels out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gan_lab.metrics.base import OfColumns
 from gan_lab.metrics.inputs import MetricInputs
 from gan_lab.registry import metrics
 
-CAP = 100.0  # dB: what equal pictures get, whose PSNR is infinite
+CAP = 100.0  # dB, for equal pictures, whose PSNR is infinite
 LUMA = (65.481, 128.553, 24.966)  # of red, green and blue in [0, 1], BT.601: 16 (black) to 235 (white) of 255
 WINDOW = 11  # pixels that the window of SSIM takes
 AT_ONCE = 1 << 20  # values of a chunk
@@ -64,7 +64,7 @@ def ssim(pictures: Tensor, target: Tensor) -> Tensor:
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     border = WINDOW // 2
-    # Its luminance term is about values from 0, so [-1, 1] has to be shifted.
+    # The luminance term of SSIM needs values that start at 0, so [-1, 1] is shifted.
     ours, truth = ((x.float() + 1) / 2 for x in (pictures, target))
     _, everywhere = structural_similarity_index_measure(
         ours, truth, data_range=1.0, reduction="none", return_full_image=True
@@ -91,7 +91,7 @@ def alexnet_file() -> Path:
 
 @functools.cache
 def _lpips_network(file: Path) -> nn.Module:
-    """Kept by the file that it was read from. torchmetrics brings the weights of its linear layers."""
+    """The network of LPIPS, cached by AlexNet's file. torchmetrics contains the weights of its linear layers."""
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
     assert file.is_file(), "torchvision would download it"
@@ -103,7 +103,7 @@ def _lpips_network(file: Path) -> nn.Module:
 def lpips(pictures: Tensor, target: Tensor) -> Tensor:
     """The learned perceptual distance of each picture by AlexNet, [N] (Zhang et al. 2018, arXiv 1801.03924, eq. 1).
 
-    Grey pictures are shown as colour. It never downloads: `alexnet_file` has to be there.
+    Grey pictures are repeated to three channels. Nothing is downloaded: `alexnet_file` must exist.
     """
     pair = (x.float().clamp(-1, 1).expand(-1, 3, -1, -1) for x in (pictures, target))
     distance: Tensor = _lpips_network(alexnet_file())(*pair)
@@ -120,14 +120,14 @@ class OfPairs(OfColumns):
 
     @abstractmethod
     def of(self, pictures: Tensor, target: Tensor) -> Mapping[str, Any] | None:
-        """The number under "value"; None where there is none, and why under `absent`."""
+        """A mapping with the number under "value", or None, with the reason in `absent`."""
 
     def __call__(self, seen: MetricInputs) -> Mapping[str, Any] | None:
         return self.of(seen["sample"], seen["target"])
 
 
 class OfTheBar(OfPairs):
-    """The same number of the trivial solution. First of a class's bases."""
+    """The same number for the trivial solution. It must be the first base of a class."""
 
     reads, needs = frozenset({"target"}), frozenset({"bar"})
     constant = True
@@ -138,11 +138,11 @@ class OfTheBar(OfPairs):
 
 
 class MeanOfPairs(OfPairs):
-    """The mean over pictures of a number that each of them has."""
+    """The mean over pictures of a number that is computed for each of them."""
 
     each: Callable[[Tensor, Tensor], Tensor]  # the numbers [n] of a chunk of pictures and their truths
-    channels: tuple[int, ...] = ()  # that it is of; any where empty
-    least = 1  # pixels each way
+    channels: tuple[int, ...] = ()  # numbers of channels for which it is defined; empty: any
+    least = 1  # smallest height and width in pixels
 
     def of(self, pictures: Tensor, target: Tensor) -> Mapping[str, Any] | None:
         channels, height, width = target.shape[1:]
@@ -156,7 +156,7 @@ class MeanOfPairs(OfPairs):
 
 
 def mean(values: Tensor) -> Mapping[str, Any]:
-    """The mean of values [N] and its standard error, which one value does not have."""
+    """The mean of values [N] and its standard error; with one value, the mean alone."""
     error = {"standard_error": float(values.std()) / math.sqrt(len(values))} if len(values) > 1 else {}
     return {"value": float(values.mean()), **error}
 
@@ -206,7 +206,7 @@ class LPIPS(MeanOfPairs):
 class Sharpness(OfPairs):
     """The mean gradient magnitude of the pictures over that of the truths: 1 is as sharp as the truth, less is blurred.
 
-    A ratio of means, since a flat truth has no ratio of its own. More of it is not better: noise is sharp, too.
+    A ratio of means, because a single flat truth would divide by zero. More is not better: noise is sharp, too.
     """
 
     word, better, headline = "sharpness", None, True

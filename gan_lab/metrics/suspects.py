@@ -1,4 +1,4 @@
-"""A picture of the samples that may be copies, each beside the training pictures that are nearest to it."""
+"""A picture of the samples that may be copies, each beside the nearest training pictures."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ SUSPECTS = 8  # samples shown beside the training pictures that they may have co
 
 
 def suspects(seen: MetricInputs) -> np.ndarray:
-    """The samples that lie nearest to training pictures, on the left, and right of each those pictures, nearest first.
+    """A picture [H, W, C]: on the left the samples nearest to training pictures, on the right these, nearest first.
 
-    By features, unlike `gan-lab sample --grid neighbours`, and of all samples that were scored: a picture [H, W, C].
+    Distances are of features, unlike in `gan-lab sample --grid neighbours`, and all scored samples are compared.
     """
     train = seen.reference.train
     chosen = seen.nearest.values.argsort()[:SUSPECTS]
     distances = Distances(train.features, seen.reference.device)(seen.features[chosen])
-    found = distances.topk(min(NEIGHBOURS, len(train)), largest=False).indices.cpu()
+    nearest = distances.topk(min(NEIGHBOURS, len(train)), largest=False).indices.cpu()
     left = pictures.grid(seen.raw[chosen].numpy(), columns=1)
-    right = pictures.grid(train.pictures[found.flatten()].numpy(), columns=found.shape[1])
+    right = pictures.grid(train.pictures[nearest.flatten()].numpy(), columns=nearest.shape[1])
     return np.concatenate([left, right], axis=1)

@@ -1,7 +1,7 @@
-"""Consistency regularization: what is nearly the same should be judged nearly the same.
+"""Consistency regularization: D should give nearly the same output for nearly the same input.
 
 A map of logits is compared by its mean, because a flip or a shift moves its entries. The discriminator's augmentation,
-if any, draws alike for both members of a pair, so that they differ by the transformation alone.
+if any, uses the same draws for both members of a pair, so that they differ only by the transformation.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Transformation:
 class Consistency:
     """weight E (D(x) - D(T(x)))^2 on real x (Zhang et al. 2020, arXiv 1910.12027, algorithm 1).
 
-    T mirrors images with probability `flip` and shifts them by up to `shift` pixels. Costs one more pass of D. It asks
-    for an image size so that points, which have none, are refused.
+    T mirrors images with probability `flip` and shifts them by up to `shift` pixels. Costs one more pass of D. The
+    parameter `image_size` also refuses data of points, which have none.
     """
 
     player = "discriminator"
@@ -65,8 +65,8 @@ class Consistency:
 class BalancedConsistency:
     """weight (E (D(x) - D(T(x)))^2 + E (D(G(z)) - D(T(G(z))))^2) for D (Zhao et al. 2020, arXiv 2002.04724, alg. 1).
 
-    T is that of cr. One weight for both halves, as the paper's lambda_real and lambda_fake are alike. Costs two more
-    passes of D.
+    T is that of cr. Both halves have one weight, because the paper's lambda_real and lambda_fake are equal. Costs two
+    more passes of D.
     """
 
     player = "discriminator"
@@ -94,11 +94,11 @@ class BalancedConsistency:
 
 @regularizers.register("zcr")
 class LatentConsistency:
-    """Latent consistency (Zhao et al. 2020, arXiv 2002.04724, algorithm 2): D is to see little of a small change of z.
+    """Latent consistency (Zhao et al. 2020, arXiv 2002.04724, algorithm 2): D should ignore small changes of z.
 
-    D gets  discriminator_weight E (D(G(z)) - D(G(T(z))))^2  and G, so that it does not become blind to z,
-    -generator_weight E |G(z) - G(T(z))|^2, where T(z) = z + noise * normal. The square of G's part is averaged over the
-    numbers of a sample. Each part costs one more pass of G, and D's one more of D.
+    D gets  discriminator_weight E (D(G(z)) - D(G(T(z))))^2.  G gets  -generator_weight E |G(z) - G(T(z))|^2,  so that
+    its output still depends on z. T(z) = z + noise * normal. The square of G's part is averaged over the numbers of a
+    sample. Each part costs one more pass of G, and D's part also one more pass of D.
     """
 
     needs = frozenset({"latent"})
@@ -132,7 +132,7 @@ class DiscriminatorLatentConsistency:
 
 
 class GeneratorLatentConsistency:
-    """zcr's part for G: negative, since G is to make the distance large."""
+    """zcr's part for G: negative, because G should make the distance large."""
 
     player = "generator"
     probes: frozenset[str] = frozenset()
@@ -146,7 +146,7 @@ class GeneratorLatentConsistency:
 
 
 def nearby(forward: Any, noise: float) -> Tensor:
-    """What G makes of slightly other latents, with the same labels."""
+    """G's output for slightly changed latents, with the same labels."""
     latent = forward.latent + noise * forward.draw("zcr", *forward.latent.shape[1:])
     made: Tensor = forward.net("generator")(latent, forward.fake_label)
     return made

@@ -1,7 +1,7 @@
 """Penalties on the gradient of D's logits by its input.
 
-D's input is the sample before augmentation. Rows are differentiated together, so a D that normalizes over the batch
-gets gradients in which rows are mixed. A map of logits is differentiated by its mean.
+D's input is the sample before augmentation. Rows are differentiated together, so with a D that normalizes over the
+batch, a row's gradient depends on other rows. A map of logits is differentiated by its mean.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class GradientPenalty:
     """weight E (|grad_x D(x)| - target)^2 at x = e real + (1 - e) fake, e uniform in [0, 1) for each row.
 
     Gulrajani et al. 2017, arXiv 1704.00028, eq. 3. With `one_sided` only norms above the target are penalized: WGAN-LP
-    (Petzka et al. 2018, arXiv 1709.08894). Where D is told labels, x has the real one's.
+    (Petzka et al. 2018, arXiv 1709.08894). With labels, x has the label of the real row.
     """
 
     player = "discriminator"
@@ -81,8 +81,8 @@ class GradientPenalty:
 class DRAGAN:
     """weight E (|grad_x D(x)| - target)^2 at x = real + noise (Kodali et al. 2017, arXiv 1705.07215).
 
-    `noise` is the standard deviation of normal noise, in the data's units; images lie in [-1, 1]. Where D is told
-    labels, x has the real one's.
+    `noise` is the standard deviation of normal noise, in the data's units; images are in [-1, 1]. With labels, x has
+    the label of the real row.
     """
 
     player = "discriminator"

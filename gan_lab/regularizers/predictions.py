@@ -1,4 +1,4 @@
-"""Regularizers of what D says and of what it looks at."""
+"""Regularizers of D's logits and of its features."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from gan_lab.registry import Share, Weight, regularizers
 class FeatureMatching:
     """weight |E f(x) - E f(G(z))|^2 for G, f being D's last features (Salimans et al. 2016, arXiv 1606.03498, 3.1).
 
-    Maps of features [B, C, H, W] are matched number by number. The means couple the batch: micro-batches and processes
-    match means of fewer rows each, which are noisier.
+    Maps of features [B, C, H, W] are matched elementwise. The means couple the batch: with micro-batches or several
+    processes, each matches means of fewer rows, which are noisier.
     """
 
     player = "generator"
@@ -36,17 +36,17 @@ class FeatureMatching:
 class LeCam(nn.Module):
     """weight (E (D(x) - a_fake)^2 + E (D(G(z)) - a_real)^2) for D (Tseng et al. 2021, arXiv 2104.03310, section 3).
 
-    The anchors a_real and a_fake are exponential moving averages of D's mean logits, corrected for their start as
-    Adam's moments are (Kingma and Ba 2015, arXiv 1412.6980, section 3). They take in a step's logits after it, once,
-    whatever the number of micro-batches; so the first step, which has no anchors yet, has no penalty. Logits that are
-    not finite leave them as they are.
+    The anchors a_real and a_fake are exponential moving averages of D's mean logits, with the bias correction of Adam's
+    moments (Kingma and Ba 2015, arXiv 1412.6980, section 3). They are updated once after each step, for any number of
+    micro-batches. The first step has no anchors yet, and so no penalty. Logits that are not finite do not change the
+    anchors.
     """
 
     player = "discriminator"
     probes: frozenset[str] = frozenset()
     every = 1  # it reads what the main phase computes
     anchors: Tensor  # [2]: of real and of fake logits
-    steps: Tensor  # how many the anchors have seen
+    steps: Tensor  # number of updates of the anchors
 
     def __init__(self, *, weight: Weight = 0.3, decay: Share = 0.99) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class LeCam(nn.Module):
         mean = torch.stack(list(self._seen.values())).mean(0)
         self._seen.clear()
         forward.game.runtime.average([mean])
-        # Neither the first step nor a bad one is a branch: the host must not wait for a value.
+        # No branch for the first step or for logits that are not finite: the host must not wait for a value.
         finite = mean.isfinite().all()
         self.steps += finite
         rate = (1 - self.decay) / (1 - self.decay**self.steps).clamp(min=1 - self.decay)

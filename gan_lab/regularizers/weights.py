@@ -16,7 +16,7 @@ from gan_lab.registry import Positive, Rate, Weight, regularizers
 class WeightClip:
     """Clips D's parameters to [-bound, bound] after each of its steps (Arjovsky et al. 2017, arXiv 1701.07875, alg. 1).
 
-    No term, so it has no weight that a schedule could change.
+    It is not a term, so it has no weight for a schedule.
     """
 
     player = "discriminator"
@@ -35,9 +35,9 @@ class WeightClip:
 class Orthogonal:
     """weight sum |W^T W * (1 - I)|_F^2 over a player's weight matrices (Brock et al. 2019, arXiv 1809.11096, eq. 3).
 
-    Columns of W are the weights of one output, kernels flattened, so filters are pushed to be orthogonal and keep their
-    lengths. All weights of two or more dimensions that the player learns, except embeddings; under spectral
-    normalization, those before it.
+    A column of W has the weights of one output, with kernels flattened, so filters become more orthogonal, and their
+    lengths are free. It uses all weights of two or more dimensions that the player learns, except embeddings; with
+    spectral normalization, the weights before it.
     """
 
     probes: frozenset[str] = frozenset()
@@ -62,7 +62,7 @@ class Orthogonal:
 
 
 def filter_matrices(net: nn.Module, learned: set[int]) -> Iterator[Tensor]:
-    """Weights as matrices [outputs, inputs]; embeddings, and what has not its id in `learned`, left out."""
+    """Weights as matrices [outputs, inputs], without embeddings and without parameters whose id is not in `learned`."""
     embedded, transposed = (
         {id(p) for module in net.modules() if isinstance(module, kind) for p in module.parameters()}
         for kind in ((nn.Embedding, nn.EmbeddingBag), nn.modules.conv._ConvTransposeNd)
@@ -81,5 +81,5 @@ def overlap(rows: Tensor) -> Tensor:
 
 
 def full_precision(device: str) -> AbstractContextManager[object]:
-    """Small inner products of long rows drown in the rounding of bf16."""
+    """A context without autocast: bf16 is too coarse for small inner products of long rows."""
     return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)

@@ -1,1 +1,1 @@
-"""One run: its parts assembled and checked, trained, watched, saved, scored, and ended."""
+"""One run: assembly and checks, training, health, checkpoints, scores, and the end."""

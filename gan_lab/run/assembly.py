@@ -1,4 +1,4 @@
-"""The one assembly: a config becomes parts, parts become a task, a task becomes a game."""
+"""Builds a run from its config: the parts, the task with its networks, and the game."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ from gan_lab.config.sections import Evaluation, Tracking, Trainer, sections
 from gan_lab.core.hooks import EMA
 from gan_lab.core.loop import Game
 from gan_lab.core.runtime import Runtime, choose_device, has_bf16_units
+from gan_lab.core.types import Phase
 from gan_lab.datasets.cache import cache_folder
 from gan_lab.datasets.columns import described, to_plain
 from gan_lab.datasets.store import Store
@@ -34,7 +36,7 @@ from gan_lab.run.parts import build_task, supplied_values
 
 @dataclass
 class Assembly:
-    """Everything that a run consists of, built and fitting together."""
+    """All parts of a run, built and checked against each other."""
 
     trainer: Trainer
     evaluation: Evaluation
@@ -44,18 +46,18 @@ class Assembly:
     game: Game
     ema: EMA | None
     evaluator: Evaluator
-    held_out: Store | None  # data that training does not see, where somebody looks at them
-    about: dict[str, Any]  # what a checkpoint must say besides its state: enough to sample without data
-    notes: list[str] = field(default_factory=list)  # what a person should know of how it came about
+    held_out: Store | None  # data that training does not use; None without such data or a use for them
+    about: dict[str, Any]  # saved in a checkpoint beside the state: enough to sample without the data
+    notes: list[str] = field(default_factory=list)  # lines about the assembly for the user
 
     @property
     def sampled_nets(self) -> nn.ModuleDict:
-        """The networks that examples are made with: averages where there are some, else the nets that play."""
+        """The networks that make examples: averaged ones where there are some, else those that are trained."""
         return nn.ModuleDict({**self.game.nets, **(self.ema.average if self.ema else {})})
 
     @property
     def example_data(self) -> Store:
-        """What examples are made from, where a task needs data for them: held-out ones, if there are any."""
+        """The data for examples of a task that needs data: held-out data, if there are any."""
         task: Any = self.game.task
         return self.held_out if task.needs_data and self.held_out is not None else self.data
 
@@ -77,18 +79,18 @@ def _store(dataset: Any) -> Store:
 
 
 def data_set(config: DictConfig) -> Any:
-    """The data set that a config names: one object, and so one store, for all jobs of a sweep in one process."""
+    """The data set of a config. Jobs of a sweep in one process share the object, and so its store."""
     settings = OmegaConf.to_container(config.dataset, resolve=True, enum_to_str=True)
     validation = OmegaConf.select(config, "evaluation.validation", default=0)
     return _data_set(json.dumps(settings, sort_keys=True), validation)
 
 
 def assemble(config: DictConfig) -> Assembly:
-    """Build everything that a config names. Raises ValueError for what does not exist or does not fit together."""
+    """Build all parts of a config. Raises ValueError for a part that does not exist or does not fit the others."""
     check_parts(config)
     trainer, evaluation, tracking = sections(config)
     if trainer.compile:
-        with contextlib.suppress(OSError):  # what one job of a sweep has compiled, the others find
+        with contextlib.suppress(OSError):  # jobs of a sweep share compiled code
             (folder := cache_folder() / "compiled").mkdir(parents=True, exist_ok=True)
             os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
     runtime = Runtime(
@@ -114,7 +116,7 @@ def assemble(config: DictConfig) -> Assembly:
     if trainer.lazy_correction:
         correct_for_lazy_phases(optimizers, phases)
     schedules = build_schedules(config, trainer.images)
-    data = _store(dataset)  # last: what does not fit together is found before a large folder is decoded
+    data = _store(dataset)  # last: errors above are found before a large folder is decoded
     evaluator.load()
     held_out = evaluator.held_out
     if held_out is None and (tracking.health or task.needs_data) and has_test(dataset):
@@ -146,7 +148,7 @@ def assemble(config: DictConfig) -> Assembly:
         "threads": torch.get_num_threads(),
         "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
     }
-    notes = [*_advice(task), *_speed(trainer, runtime), *evaluator.notes]
+    notes = [*_advice(task), *_late(phases, trainer), *_speed(trainer, runtime), *evaluator.notes]
     return Assembly(trainer, evaluation, tracking, dataset, data, game, ema, evaluator, held_out, about, notes)
 
 
@@ -159,17 +161,17 @@ def build_evaluator(
     *,
     selecting: bool = True,
 ) -> Evaluator:
-    """What scores a run's samples. Raises ValueError for a score that was asked for and cannot be had.
+    """The evaluator of a run's samples. Raises ValueError for a requested score that cannot be measured.
 
-    Without a task, scores are of pictures that come from elsewhere. Without `selecting`, none need to suit the choice
-    of a checkpoint while training.
+    Without a task, it scores pictures from another source. With `selecting`, it also checks the score that selects a
+    checkpoint during training.
     """
     extractor, why = None, None
     values = supplied_values(tuple(dataset.sample_shape), dataset.num_classes) | {"dataset": dataset}
     if evaluation.metrics != []:
         cls, arguments = registry.feature_extractors.arguments(config.feature_extractor)
         defaults = {name: default for name, _, default in registry.parameters(cls)}
-        with torch.random.fork_rng(devices=[]):  # weights are initialized before they are loaded
+        with torch.random.fork_rng(devices=[]):  # the extractor's initial weights draw random numbers
             try:
                 extractor = registry.feature_extractors.build(config.feature_extractor, **values)
                 extractor.settings = {name: value for name, value in arguments.items() if value != defaults[name]}
@@ -188,18 +190,25 @@ def build_evaluator(
 
 
 def _advice(task: Any) -> list[str]:
-    """A line where one network is told the label and the other is not: it runs, and is seldom meant."""
-    told = {name: getattr(net, "conditioning", None) for name, net in task.nets.items()}
-    g, d = told.get("generator"), told.get("discriminator")
+    """A line where only one of the networks gets the label: this runs, but is rarely intended."""
+    conditioning = {name: getattr(net, "conditioning", None) for name, net in task.nets.items()}
+    g, d = conditioning.get("generator"), conditioning.get("discriminator")
     if g not in (None, "none") and d == "none":
-        return ["only the generator is told the class: nothing makes it obey; see discriminator.conditioning"]
+        return ["only the generator gets the class: D cannot check that it uses it; see discriminator.conditioning"]
     if d not in (None, "none") and g == "none":
-        return ["only the discriminator is told the class: it will know fakes by it; see generator.conditioning"]
+        return ["only the discriminator gets the class: it will recognize fakes by it; see generator.conditioning"]
     return []
 
 
+def _late(phases: Sequence[Phase], trainer: Trainer) -> list[str]:
+    """A line where a stage begins after the end of the run."""
+    late = [phase for phase in phases if phase.start >= trainer.images]
+    names = " and ".join(phase.name for phase in late)
+    return [f"trainer.images={trainer.images:,}: {names} would begin after {late[0].start:,} images"] if late else []
+
+
 def _speed(trainer: Trainer, runtime: Runtime) -> list[str]:
-    """What a person should know of settings that are there for speed."""
+    """Lines about the side effects of settings for speed."""
     lines = []
     if trainer.reuse_fakes:
         lines.append("trainer.reuse_fakes: G trains on the fakes that D saw; that is another algorithm")
@@ -209,7 +218,7 @@ def _speed(trainer: Trainer, runtime: Runtime) -> list[str]:
 
 
 def describe(config: DictConfig, assembly: Assembly) -> list[str]:
-    """A few lines for a person: what plays against what, on which data, where, and what is odd about it."""
+    """Lines that describe a run: task, networks, loss, data, device, and notes."""
     game, trainer = assembly.game, assembly.trainer
     nets = "  ".join(
         f"{name} {config[name].name if name in config else type(net).__name__} "
@@ -236,7 +245,7 @@ def describe(config: DictConfig, assembly: Assembly) -> list[str]:
 
 
 def state_bytes(assembly: Assembly) -> int:
-    """About how many bytes a checkpoint will take: weights, two Adam moments each, and the average."""
+    """An estimate of a checkpoint's size in bytes: weights, two moments of Adam for each, and the average."""
     numbers = sum(p.numel() for p in assembly.game.nets.parameters()) * 3
     numbers += sum(p.numel() for p in assembly.ema.average.parameters()) if assembly.ema else 0
     return math.ceil(numbers * 4 * 1.05) + 100_000

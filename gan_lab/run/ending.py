@@ -1,4 +1,4 @@
-"""How a run ends: whatever happens, its summary says so, and its exit code."""
+"""The end of a run: writes its status and the reason to the summary, and sets the exit code, whatever happened."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Ending:
-    """While it lasts, the run trains. What ends it becomes a status, a reason and an exit code: `code`.
+    """A context for training. What ends it becomes a status and a reason in the summary, and the exit code `code`.
 
     0 finished or pruned, 1 failed or diverged, 2 the disk or the checkpoints, 128 + n interrupted by signal n.
     """
@@ -56,14 +56,14 @@ class Ending:
         return "failed", *self._failed(error)
 
     def _failed(self, error: BaseException) -> tuple[str, int]:
-        """The reason with the remedy; a traceback where it is somebody's mistake in code."""
-        there = self.run.saving.what_is_kept()
+        """The reason with the remedy, and the exit code. Prints a traceback for an error in code."""
+        kept = self.run.saving.what_is_kept()
         if isinstance(error, OSError) and is_disk_failure(error):
-            return f"{error.strerror or error}; {there}: {remedy(error)}, and repeat the command", 2
+            return f"{error.strerror or error}; {kept}: {remedy(error)}, and repeat the command", 2
         if out_of_memory(error):
             trained = self.run.game.images >= self.run.trainer.images
-            todo = "it is trained; repeat the command with fewer evaluation.samples" if trained else MORE_MEMORY
-            return f"out of memory ({first_line(error)}); {there}: {todo}", 1
+            advice = "it is trained; repeat the command with fewer evaluation.samples" if trained else MORE_MEMORY
+            return f"out of memory ({first_line(error)}); {kept}: {advice}", 1
         with contextlib.suppress(OSError):
             traceback.print_exception(error)
         what = "exited" if isinstance(error, SystemExit) else type(error).__name__
@@ -73,12 +73,12 @@ class Ending:
         run, directory = self.run, self.run.directory
         try:
             directory.update_summary(status=status, error=why, **run.counters())
-        except OSError as error:  # the disk that failed the run may refuse this, too
+        except OSError as error:  # the full disk that ended the run may refuse this, too
             why = f"{why or status}; the summary could not be written: {error.strerror}"
             code = code or 2
         run.records.finish()
         if why:
-            with contextlib.suppress(OSError):  # a log file on the disk that is full
+            with contextlib.suppress(OSError):  # stderr may be a log file on a full disk
                 print(f"gan-lab: {status}: {why}", file=sys.stderr)
         for line in last_words(directory.summary, directory.path, run.records.sheet, short=run.sweep is not None):
             run.records.say(line)

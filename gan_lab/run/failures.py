@@ -1,4 +1,4 @@
-"""Failures of the machine: a full or read-only disk, too little memory. What goes on, and what to do about it."""
+"""Failures of the machine: a full or read-only disk, too little memory; how to recognize them, and their remedies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-# The disk is full, over quota or over a file's limit; it may not be written (any more); it, or its server, is ill.
+# The disk is full, over quota or over a file's limit; it is read-only; or it, or its server, has an error.
 DISK = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,
 )  # fmt: skip
@@ -24,12 +24,12 @@ def is_disk_failure(error: BaseException) -> bool:
 
 
 def remedy(error: OSError) -> str:
-    """What a person can do about a failure of the disk."""
+    """The remedy for a failure of the disk."""
     return "free some space" if error.errno in FULL else "make the folder writable again"
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: torch has a type for it on devices only."""
+    """Whether an error means that memory ran out. On the CPU, torch raises a plain RuntimeError for it."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     words = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
@@ -37,15 +37,18 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 class RetryLater:
-    """Training goes on while the disk refuses something that can be written later; `tell` receives a line once."""
+    """Ignores failures of the disk for files that can be written later, so that training goes on.
+
+    `tell` receives a line at the first failure of a file and when it is written again.
+    """
 
     def __init__(self, tell: Callable[[str], object]) -> None:
         self.tell = tell
-        self.waiting: dict[str, OSError] = {}  # what has not been written -> why
+        self.waiting: dict[str, OSError] = {}  # what has not been written -> the error
 
     @contextlib.contextmanager
     def __call__(self, what: str, promise: str = "it is tried again") -> Iterator[None]:
-        """Write something here. Raises what is not a failure of the disk."""
+        """A context for writing `what`. Errors that are not failures of the disk are raised."""
         try:
             yield
         except OSError as error:
@@ -62,5 +65,5 @@ class RetryLater:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of its message, 200 characters at most, or its type."""
+    """The first line of an error's message, 200 characters at most, or the error's type."""
     return str(error).strip().split("\n")[0][:200] or type(error).__name__

@@ -1,8 +1,8 @@
-"""The health of the game: what goes wrong while networks play, found while it can still be mended.
+"""The health monitor: warns of common failures of adversarial training while there is time to change settings.
 
-The monitor watches and changes nothing: it draws no random number that training would, moves no statistics, and is no
-part of the game's state. What it remembers lies in the checkpoint beside the game, so that a run that goes on warns as
-one that was never stopped.
+The monitor does not change training: it uses none of training's random numbers, moves no statistics, and is not part of
+the game's state. Its own state is in the checkpoint beside the game, so that a resumed run gives the same warnings as a
+run that was never stopped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gan_lab.core.hooks import Every, Hook
 from gan_lab.core.loop import Game
 from gan_lab.core.types import Data, Phase
 
-REMEMBERED = 16  # looks that say what is usual
+REMEMBERED = 16  # looks whose medians give the usual gradient norm
 
 
 # -- rules -------------------------------------------------------------------------------------------------------------
@@ -28,20 +28,20 @@ REMEMBERED = 16  # looks that say what is usual
 
 @dataclass(frozen=True)
 class Rule:
-    """A warning: on once a signal has been beyond its threshold at so many looks in a row, and while it stays there."""
+    """A rule for a warning: it is on while a signal is beyond its threshold, after so many looks in a row."""
 
     signal: str
     title: str
-    found: str  # how to say a value
+    found: str  # a format string that describes the value
     advice: str
     threshold: float
     critical: float | None = None
-    below: bool = False  # the bad side
+    below: bool = False  # whether values below the threshold are bad, instead of values above it
     looks: int = 3
-    after: int = 0  # steps
+    after: int = 0  # steps before which the rule is not applied
 
     def level(self, values: Sequence[float]) -> int:
-        """0 healthy, 1 warning, 2 critical, from the newest values, the last one last."""
+        """The level from the values of the newest looks, oldest first: 0 healthy, 1 warning, 2 critical."""
         newest = values[-self.looks :]
         if len(newest) < self.looks:
             return 0
@@ -62,7 +62,7 @@ RULES = (
         threshold=0.6,
         critical=0.3,
         below=True,
-        after=200,  # a generator that has learnt nothing yet repeats itself, too
+        after=200,  # an untrained generator repeats itself, too
     ),
     Rule(
         "overpowered",
@@ -108,24 +108,24 @@ LEVELS = ("", "warning", "critical")
 
 @dataclass
 class HealthWarning:
-    """A warning that is or was on: since when, until when, and how bad it became."""
+    """A warning that is or was on, with its first and last number of images, and its highest level."""
 
     signal: str
     title: str
     level: str
-    images: int  # when it began
-    last: int  # when it was last on
-    value: float  # then
+    images: int  # at the first look at which it was on
+    last: int  # at the last look at which it was on
+    value: float  # of the signal at that look
     threshold: float
     found: str  # the value in words
     advice: str
 
 
 class Health(Hook):
-    """Gathers what training records, and looks at it, and at the task's own signals, when it is asked to.
+    """Collects values that training records. At each `look`, judges them and the task's own signals.
 
-    `warn` receives each warning when it begins and when it becomes critical. `averaged` are the networks that examples
-    are made with. `held_out` are data that training does not see, if there are any.
+    `warn` receives each warning when it begins and when it becomes critical. `averaged` are the networks that make
+    examples. `held_out` are data that training does not use, if there are any.
     """
 
     def __init__(
@@ -140,17 +140,17 @@ class Health(Hook):
         self._device = game.runtime.device
         task: Any = game.task
         self._signals = task.signals(game.data, held_out, self._device)
-        # Of each phase apart: a lazy regularizer's gradients are larger by its interval.
-        self._norms: dict[str, list[Tensor]] = {}  # of the steps since the last look
-        self._seen: dict[str, list[Tensor]] = {}
-        self._first: dict[str, float] = {}  # medians of the norms at the first look
-        self._usual: dict[str, list[float]] = {}  # medians of the norms at the last looks
+        # By phase: a lazy regularizer's gradients are larger by its interval.
+        self._norms: dict[str, list[Tensor]] = {}  # gradient norms since the last look
+        self._seen: dict[str, list[Tensor]] = {}  # accuracies and logits since the last look
+        self._first: dict[str, float] = {}  # median norms at the first look
+        self._usual: dict[str, list[float]] = {}  # median norms at the last looks
         self._margins: list[float] = []
         self._values: dict[str, list[float]] = {rule.signal: [] for rule in RULES}
         self.warned: dict[str, HealthWarning] = {}
         self.on: dict[str, int] = {}  # levels of the warnings that are on
 
-    # -- between looks: nothing waits for the device ---------------------------------------------------------------
+    # -- between looks: the host does not wait for the device -------------------------------------------------------
 
     def after_play(self, game: Game, phase: Phase, values: Mapping[str, Sequence[Tensor]]) -> None:
         self._norms.setdefault(phase.name, []).extend(values["gradient_norm"])
@@ -162,8 +162,9 @@ class Health(Hook):
 
     @torch.no_grad()
     def look(self, game: Game) -> dict[str, float]:
-        """Measure, judge, and forget what was gathered since the last look. Returns {"health/<signal>": value} and, for
-        warnings that are on, {"health/<signal>_warning": 1 or 2}.
+        """Compute the signals since the last look, apply the rules, and clear the collected values.
+
+        Returns {"health/<signal>": value} and, for warnings that are on, {"health/<signal>_warning": 1 or 2}.
         """
         values = self._of_training()
         if self._signals is not None:
@@ -191,11 +192,11 @@ class Health(Hook):
             self.warn(before)
 
     def _of_training(self) -> dict[str, float]:
-        """Signals of what the steps since the last look recorded."""
+        """The signals from values that the steps since the last look recorded."""
         values: dict[str, float] = {}
         for phase, recorded in self._norms.items():
             norms = torch.stack(recorded).double().cpu()
-            norms = norms[norms.isfinite()]  # the others moved nothing, and are counted as skipped
+            norms = norms[norms.isfinite()]  # steps with other norms were skipped
             if not len(norms):
                 continue
             median = float(norms.median())
@@ -215,10 +216,13 @@ class Health(Hook):
             values |= {"margin": margin, "overpowered": accuracy if rising else math.nan}
         return values
 
-    # -- what lasts --------------------------------------------------------------------------------------------------
+    # -- state -------------------------------------------------------------------------------------------------------
 
     def memory(self) -> dict[str, Any]:
-        """What the next looks depend on, as plain types. Not called `state_dict`: the game goes on without it."""
+        """The monitor's state as plain types and tensors.
+
+        Not called `state_dict`, so that it is not part of the game's state: a run can continue without it.
+        """
         return {
             "norms": {name: torch.stack(values).cpu() for name, values in self._norms.items()},
             "seen": {name: _joined(values).cpu() for name, values in self._seen.items()},
@@ -230,7 +234,7 @@ class Health(Hook):
         }
 
     def recall(self, memory: Mapping[str, Any]) -> None:
-        """Go on from `memory()`."""
+        """Restore the state of `memory()`."""
         device = self._device
         self._norms = {name: list(values.to(device)) for name, values in memory["norms"].items()}
         self._seen = {name: [values.to(device)] for name, values in memory["seen"].items()}

@@ -1,7 +1,8 @@
-"""How the players move: each one's optimizer, what changes with time, and Adam's correction for lazy phases."""
+"""The players' optimizers, their schedules, and Adam's correction for lazy phases."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,10 @@ ALWAYS = ("generator", "discriminator")  # groups that every config has
 
 
 def build_optimizers(config: DictConfig, task: Task) -> dict[str, torch.optim.Optimizer]:
-    """Each player's optimizer: of its own group where the config chooses one, else of the generator's."""
+    """Each player's optimizer: from its own group where the config chooses one, else from the generator's group.
+
+    Raises ValueError where the config chooses an optimizer for a player that the task does not have.
+    """
     optimizers: dict[str, torch.optim.Optimizer] = {}
     if strange := [player for player in config.optimizer if player not in (*task.players, *ALWAYS)]:
         raise ValueError(f"optimizer/{strange[0]}: the task has no such player; it has {', '.join(task.players)}")
@@ -29,7 +33,7 @@ def build_optimizers(config: DictConfig, task: Task) -> dict[str, torch.optim.Op
 
 
 def build_schedules(config: DictConfig, total_images: int) -> dict[str, Any]:
-    """The schedules by what they change, `learning_rate` and so on."""
+    """The schedules by the name of what they change: `learning_rate`, `beta2`, `regularizer`."""
     return {
         group.split("/")[1]: registry.schedules.build(registry.node(config, group), group, total_images=total_images)
         for group in registry.schedules.groups
@@ -42,14 +46,14 @@ def scheduled(
     regularizers: Mapping[str, Any],
     phases: Sequence[Phase],
 ) -> list[Hook]:
-    """A hook for each thing that changes with time. Learning rates always have one: a divergence halves them."""
+    """A hook for each schedule that is not constant, and always one for learning rates, which a divergence halves."""
     hooks: list[Hook] = [LearningRate(optimizers, schedules["learning_rate"])]
     moving = {name: schedule for name, schedule in schedules.items() if not isinstance(schedule, Constant)}
     if schedule := moving.get("beta2"):
         hooks.append(Beta2(optimizers, schedule))
     if schedule := moving.get("regularizer"):
         chosen = [part for r in regularizers.values() for part in (r.parts.values() if hasattr(r, "parts") else [r])]
-        # A task may play copies, one a network: they are in its phases, and say their player as regularizers do.
+        # A task may use copies of a regularizer, one for each network: terms of its phases with a `player`.
         played = [term for phase in phases for term in phase.terms.values() if hasattr(term, "player")]
         terms = {id(term): term for term in (*chosen, *played) if hasattr(term, "weight")}
         hooks.append(Strength(list(terms.values()), schedule))
@@ -57,13 +61,17 @@ def scheduled(
 
 
 def correct_for_lazy_phases(optimizers: Mapping[str, torch.optim.Optimizer], phases: Sequence[Phase]) -> None:
-    """Make Adam move as far, and remember as long, as if lazy regularizers were part of the main phase's steps.
+    """Correct Adam's learning rates and betas as if lazy regularizers were part of the main phase's steps.
 
     With c = main steps / all steps of a player, its learning rate is multiplied by c and its betas are raised to the
     power c (Karras et al. 2020, arXiv 1912.04958, appendix B). Raises ValueError for an optimizer without betas.
     """
     for player, optimizer in optimizers.items():
-        steps = [(phase.repeat / phase.every, phase.every) for phase in phases if phase.player == player]
+        own = [phase for phase in phases if phase.player == player]
+        lazy = [phase for phase in own if phase.every > 1]
+        # Only stages with lazy phases count. In other stages, the same optimizer is used with the corrected settings.
+        beside = [phase for phase in own if any(_overlap(phase, other) for other in lazy)] or own
+        steps = [(phase.repeat / phase.every, phase.every) for phase in beside]
         share = sum(rate for rate, every in steps if every == 1) / sum(rate for rate, _ in steps)
         if share == 1:
             continue
@@ -75,3 +83,9 @@ def correct_for_lazy_phases(optimizers: Mapping[str, torch.optim.Optimizer], pha
                 )
             group["lr"] *= share
             group["betas"] = tuple(beta**share for beta in group["betas"])
+
+
+def _overlap(phase: Phase, other: Phase) -> bool:
+    """Whether both phases are active at the same time."""
+    ends = [p.stop if p.stop is not None else math.inf for p in (phase, other)]
+    return max(phase.start, other.start) < min(ends)

@@ -1,4 +1,4 @@
-"""The parts that a config chooses, made for a task: each is given what is known of the data, by name."""
+"""Builds the parts that a config chooses for a task. Parameters without a default get facts about the data, by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gan_lab.tasks.contract import picture_values
 
 
 def supplied_values(sample_shape: tuple[int, ...], num_classes: int | None) -> dict[str, Any]:
-    """What is known of the data, by the names under which parts ask for it."""
+    """Facts about the data by the names of parts' parameters: shape, classes and, for pictures, size and channels."""
     values: dict[str, Any] = {"sample_shape": sample_shape, "num_classes": num_classes}
     if len(sample_shape) == 3:
         values |= picture_values(sample_shape)
@@ -28,7 +28,7 @@ class ChosenParts:
 
     def __init__(self, config: DictConfig, columns: Mapping[str, Column], values: Mapping[str, Any]) -> None:
         self.config, self.columns, self.values = config, columns, values
-        self.made: set[str] = set()  # groups that the task has asked for
+        self.made: set[str] = set()  # groups that the task has used
 
     def __contains__(self, group: str) -> bool:
         self.made.add(group)
@@ -40,7 +40,7 @@ class ChosenParts:
         return functools.partial(self.make, group)
 
     def make(self, group: str, *, takes: Collection[str] = (), **values: Any) -> Any:
-        """The part of a group. See `tasks.contract.Parts`."""
+        """Build the part of a group. See `tasks.contract.Parts`."""
         kind, node = registry.GROUPS[group], registry.node(self.config, group)
         self.made.add(group)
         task = self.config.task.name
@@ -56,9 +56,9 @@ class ChosenParts:
         return kind.build(node, group, **{**self.values, **values})
 
     def check_all_used(self) -> None:
-        """Raise ValueError where the config chooses an optional part that the task did not ask for."""
+        """Raise ValueError where the config chooses an optional part that the task did not use."""
         for group in registry.optional_groups():
-            is_optimizer = group.startswith("optimizer/")  # of players, who are known later
+            is_optimizer = group.startswith("optimizer/")  # checked by build_optimizers
             if registry.node(self.config, group) is not None and group not in self.made and not is_optimizer:
                 raise ValueError(
                     f"{group}={registry.node(self.config, group).name}: task={self.config.task.name} has no use for "
@@ -67,7 +67,7 @@ class ChosenParts:
 
 
 def build_task(config: DictConfig, columns: Mapping[str, Column], values: Mapping[str, Any], seed: int) -> Any:
-    """The task with its networks, initialized on the CPU from the seed. Needs no data, only what is known of them."""
+    """The task with its networks, initialized on the CPU from the seed. Needs facts about the data, but no data."""
     parts = ChosenParts(config, columns, values)
     torch.manual_seed(key(seed, "initialization"))
     task = registry.tasks.build(config.task, parts=parts, **values)

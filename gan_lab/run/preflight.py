@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a run, found before anything is written."""
+"""All checks of a run before anything is written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gan_lab.tracking.wandb import decide_mode
 
 
 def preflight(config: DictConfig, path: Path) -> Assembly:
-    """The parts of the run, once all is known to be right. Raises ValueError, and has written nothing."""
+    """Build and check the parts of a run. Raises ValueError where the run cannot start. Writes nothing."""
     assembly = assemble(config)
     directory = RunDirectory(path)
     check_directory(directory, assembly, config)
@@ -27,18 +27,21 @@ def preflight(config: DictConfig, path: Path) -> Assembly:
 
 
 def check_directory(directory: RunDirectory, assembly: Assembly, config: DictConfig) -> None:
-    """Whether the run may write there, or go on there. A new run is given the weights of `init_from`."""
+    """Check that the run can start or continue in the directory, and give a new run the weights of `init_from`.
+
+    Raises ValueError where it cannot, or where the disk has too little space.
+    """
     directory.check(config_hash(resolved(config)), config.resume)
-    planned = directory.path / "config.yaml"
-    if directory.summary and planned.exists():  # a job that could not be built has a summary alone
-        before = yaml.safe_load(planned.read_text())["trainer"]["images"]
+    saved_config = directory.path / "config.yaml"
+    if directory.summary and saved_config.exists():  # a job that could not be built has only a summary
+        before = yaml.safe_load(saved_config.read_text())["trainer"]["images"]
         if before != assembly.trainer.images and (depends := assembly.about["depends_on_duration"]):
             raise ValueError(
                 f"run_dir={directory.path} was planned for {before:,} images, and "
                 f"schedule/{depends[0]}={config.schedule[depends[0]].name} depends on that: repeat "
                 f"trainer.images={before}, or give another run_dir"
             )
-    if config.init_from is not None and not directory.summary.get("images"):  # what goes on has its own weights
+    if config.init_from is not None and not directory.summary.get("images"):  # a continued run has its own weights
         initialize_from(assembly, config.init_from)
     parent = next(p for p in (directory.path, *directory.path.absolute().parents) if p.exists())
     selects = bool(assembly.evaluation.every and assembly.evaluator.metrics)

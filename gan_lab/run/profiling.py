@@ -1,4 +1,4 @@
-"""`trainer.profile=true`: where the time of a step goes, phase by phase, from some steps of the run itself."""
+"""`trainer.profile=true`: measures the time of each phase, from some steps of the run itself."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from gan_lab.core.hooks import Hook
 from gan_lab.core.loop import Game
 from gan_lab.core.types import Phase
 
-WARM_UP, STEPS = 10, 20  # steps that are left alone, and then looked at
+WARM_UP, STEPS = 10, 20  # steps before the profile, and steps in it
 SHOWN = 6  # operators of a phase
 HOOKS = "hooks"
 PARTS = ("forward", "backward", "update")
 
 
 class Operations(TorchDispatchMode):
-    """Counts floating point operations, by torch's own formulas unless others are given.
+    """Counts floating point operations, by default with torch's own formulas.
 
-    Not with its FlopCounterMode, which also follows modules, by hooks that gradients of inputs do not bear.
+    torch's FlopCounterMode is not used: it adds module hooks, which fail with gradients of inputs.
     """
 
     def __init__(self, formulas: Mapping[Any, Callable[..., int]] = flop_registry) -> None:
@@ -35,30 +35,30 @@ class Operations(TorchDispatchMode):
         self.formulas, self.total = formulas, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
         if (count := self.formulas.get(func._overloadpacket)) is not None:
-            self.total += count(*args, **(kwargs or {}), out_val=made)
-        return made
+            self.total += count(*args, **(kwargs or {}), out_val=result)
+        return result
 
 
 @dataclass
 class PhaseCost:
-    """What one phase cost in the steps that were looked at: seconds by part, and by operator."""
+    """The time of one phase in the profiled steps: seconds by part and by operator."""
 
     seconds: float = 0.0
     plays: int = 0
-    flops: float = 0.0  # of one play
+    flops: float = 0.0  # of one move
     parts: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     operators: dict[str, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0.0, 0]))
 
 
 class Profile(Hook):
-    """Looks at steps 11 to 30 with torch's profiler, and hands out its tables; the run goes on as if nothing were.
+    """Profiles steps 11 to 30 with torch's profiler and passes the tables to `say`. Training itself does not change.
 
-    The profiler itself costs time, so a step is slower while it is looked at. Parts are told apart by what torch calls
-    its events: what runs inside autograd's engine is backward, what runs inside an optimizer is its update, and the
-    rest of an operator's time is forward. What is left of a phase's time is Python's, and the profiler's. The step
-    behind them is run once more slowly, to count what matrix products and convolutions compute.
+    A profiled step is slower, because the profiler takes time. The names of torch's events give the parts: events
+    inside autograd's engine are backward, events inside an optimizer are update, and other operators are forward. The
+    rest of a phase's time is Python and the profiler. The next step is also slower: it counts the floating point
+    operations of matrix products and convolutions.
     """
 
     def __init__(self, say: Callable[[str], object]) -> None:
@@ -66,8 +66,8 @@ class Profile(Hook):
         self._steps, self._looking = 0, False
         self._profiler: Any = None
         self._counter: Operations | None = None
-        self._flops: dict[str, list[int]] = defaultdict(list)  # of each play in the step that is counted
-        self._spans: list[tuple[str, float]] = []  # phases in their order, and their seconds
+        self._flops: dict[str, list[int]] = defaultdict(list)  # of each move in the counted step
+        self._spans: list[tuple[str, float]] = []  # phases in order, with their seconds
         self._clock = 0.0
 
     def before_step(self, game: Game) -> None:
@@ -75,12 +75,12 @@ class Profile(Hook):
             activities = [torch.profiler.ProfilerActivity.CPU]
             if game.runtime.device.type == "cuda":
                 activities.append(torch.profiler.ProfilerActivity.CUDA)
-            os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would complain of every machine without a GPU
+            os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # no warnings on machines without a GPU
             self._profiler = torch.profiler.profile(activities=activities, record_shapes=True)
             self._profiler.start()
             self._looking = True
         elif self._steps == WARM_UP + STEPS and not game.compiled and self._counter is None:
-            self._counter = Operations()  # it and compiled code do not mix
+            self._counter = Operations()  # it does not work with compiled code
             self._counter.__enter__()
         self._clock = time.perf_counter()
 
@@ -102,7 +102,7 @@ class Profile(Hook):
             self._profiler = None
 
     def close(self) -> None:
-        """At the run's end, whatever ends it. Says so where there was no time to look."""
+        """Stop profiling at the run's end. Prints a line where the run had too few steps for a profile."""
         self._stop()
         if self._steps <= WARM_UP + STEPS:
             self.say(f"trainer.profile: {self._steps} steps are too few to look at; it takes {WARM_UP + STEPS + 1}")
@@ -117,31 +117,31 @@ class Profile(Hook):
     def _mark(self, game: Game, name: str) -> None:
         if not self._looking:
             return
-        if game.runtime.device.type == "cuda":  # while it is looked at, and only then, the host waits
+        if game.runtime.device.type == "cuda":  # the host waits for the device only while profiling
             torch.cuda.synchronize(game.runtime.device)
-        # An event of our own, behind which the next phase's begin.
+        # Our own event marks the end of a phase.
         with torch.profiler.record_function(f"gan_lab/{len(self._spans)}"):
             now = time.perf_counter()
         self._spans.append((name, now - self._clock))
         self._clock = now
 
     def _spent(self, game: Game) -> dict[str, PhaseCost]:
-        """By phase. An event belongs to the first mark behind it."""
+        """The cost of each phase. An event belongs to the phase of the next mark."""
         events = sorted(self._profiler.events(), key=lambda event: event.time_range.start)
-        found: dict[str, PhaseCost] = defaultdict(PhaseCost)
+        costs: dict[str, PhaseCost] = defaultdict(PhaseCost)
         for name, seconds in self._spans:
-            found[name].seconds += seconds
-            found[name].plays += 1
+            costs[name].seconds += seconds
+            costs[name].plays += 1
         for name, counted in self._flops.items():
-            found[name].flops = sum(counted) / len(counted)
+            costs[name].flops = sum(counted) / len(counted)
         on_device = game.runtime.device.type == "cuda"
         index = 0
         for event in events:
             if event.name == f"gan_lab/{index}":
                 index += 1
             elif index < len(self._spans) and not event.name.startswith("gan_lab/"):
-                _add(found[self._spans[index][0]], event, on_device)
-        return found
+                _add(costs[self._spans[index][0]], event, on_device)
+        return costs
 
 
 def _add(spent: PhaseCost, event: Any, on_device: bool) -> None:
@@ -166,7 +166,7 @@ def _part(event: Any) -> str:
 
 
 def _called(event: Any) -> str:
-    """The operator, with the shapes of what it works on where that is a convolution or a matrix product."""
+    """The operator's name, with the shapes of its inputs for a convolution or a matrix product."""
     name: str = event.name.removeprefix("aten::")
     heavy = any(word in name for word in ("conv", "mm", "linear"))
     shapes = [shape for shape in event.input_shapes or () if len(shape) > 1][:2] if heavy else []
@@ -174,7 +174,7 @@ def _called(event: Any) -> str:
 
 
 def table(spent: Mapping[str, PhaseCost], steps: int, batch_size: int) -> Iterable[str]:
-    """Lines: a phase's milliseconds a step, the share of each part, and its most expensive operators."""
+    """Lines with each phase's milliseconds per step, the share of each part, and its most expensive operators."""
     whole = sum(phase.seconds for phase in spent.values())
     rate = steps * batch_size / whole
     yield f"profile of {steps} steps: {whole / steps * 1e3:.2f} ms a step while looked at, {rate:,.0f} images/s"
@@ -187,7 +187,7 @@ def table(spent: Mapping[str, PhaseCost], steps: int, batch_size: int) -> Iterab
             continue
         parts = [phase.parts.get(part, 0.0) / phase.seconds for part in PARTS]
         shares = "".join(f"{share:>10.1%}" for share in (*parts, max(1 - sum(parts), 0.0)))
-        # A lazy phase may rest in the step that is counted.
+        # A lazy phase may not run in the counted step.
         counted = f"{phase.flops * phase.plays / phase.seconds / 1e9:>10,.1f}" if phase.flops else ""
         yield line + shares + counted
     for name, phase in spent.items():

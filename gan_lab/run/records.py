@@ -1,4 +1,4 @@
-"""Where a run's records go: its directory, the console, and W&B. A disk that refuses does not stop the training."""
+"""Sends a run's records to its directory, the console and W&B. A failure of the disk does not stop training."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from gan_lab.tracking.wandb import WandbTracker
 
 
 class Records:
-    """The trackers of a run, told everything at once. Whatever the disk refuses is tried again later."""
+    """The trackers of a run. All of them receive each record; a file that cannot be written is tried again later."""
 
     def __init__(self, directory: RunDirectory) -> None:
         self.directory = directory
-        self.trackers: list[Tracker] = [directory]  # it stays the first
+        self.trackers: list[Tracker] = [directory]  # the directory is always the first
         self.console: Console | None = None  # None until the run has begun
         self.wandb: WandbTracker | None = None
         self.retry_later = RetryLater(self.say)
@@ -41,7 +41,7 @@ class Records:
             self.directory.update_summary(**values)
 
     def health(self, health: Health | None) -> None:
-        """Note the warnings so far."""
+        """Write the warnings so far to the summary."""
         if health:
             self.summary(health=[asdict(warned) for warned in health.warned.values()])
 
@@ -50,9 +50,9 @@ class Records:
             tracker.warn(asdict(warned))
 
     def show(self, sheet: Sheet, images: int) -> None:
-        """Save what people look at, once for as many images."""
+        """Save a sheet of examples, once for each number of images."""
         path = self.directory.samples / f"{images}{sheet.suffix}"
-        if path == self.sheet:  # the last period ended with the run
+        if path == self.sheet:  # a period ended at the end of the run
             return
         save_sheet(sheet, path)
         self.sheet = path

@@ -1,4 +1,4 @@
-"""Going back where a game has diverged: to an earlier checkpoint, with half the learning rates."""
+"""After a divergence, a run goes back to an earlier checkpoint, with half the learning rates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def roll_back(run: TrainingRun, error: Diverged) -> None:
-    """Go back to the newest checkpoint from before the divergence with half the learning rates, or raise it again."""
+    """Go back to the newest checkpoint before the divergence, with half the learning rates.
+
+    Raises the error again where the run has gone back `trainer.rollbacks` times.
+    """
     game, directory = run.game, run.directory
     rates = next(hook for hook in game.hooks if isinstance(hook, LearningRate))
     halvings = rates.halvings + 1
@@ -27,12 +30,12 @@ def roll_back(run: TrainingRun, error: Diverged) -> None:
     game.load_state_dict(state["game"])
     rates.halvings = halvings
     run.log.restart(game.images)
-    run.log.sound -= 1  # should it not recover, the next time goes further back
+    run.log.sound -= 1  # if it diverges again, it goes further back
     run.records.sheet = None
     if run.health:
         run.health.recall(copy.deepcopy(state.get("health") or run.initial_health_state))
     directory.cut_back(game.images)
-    # Saved anew, or a kill before the next save would forget that rates were halved.
+    # Save again at once, so that the halved rates are not lost if the process is killed before the next save.
     checkpoint.drop_after(directory.checkpoints, game.images - 1)
     run.saving.or_later()
     entry = {"from": diverged_at, "to": game.images, "learning_rate": 0.5**halvings}
@@ -48,9 +51,9 @@ def roll_back(run: TrainingRun, error: Diverged) -> None:
 
 
 def _beginning(run: TrainingRun) -> dict[str, Any]:
-    """The state before the first step, which is cheaper to make again than to keep."""
+    """The state before the first step. Building it again is cheaper than keeping it."""
     config = run.config.copy()
-    config.trainer.compile = False  # it never plays, and torch would forget what the other one has compiled
+    config.trainer.compile = False  # it is not trained, and compiling would reset the compiled code of the run
     fresh = assemble(config)
     if run.config.init_from is not None:
         initialize_from(fresh, run.config.init_from)

@@ -1,4 +1,4 @@
-"""A run's checkpoints: written, kept, and read again."""
+"""Writes a run's checkpoints, and lists those that are kept."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 class Saving:
-    """Writes checkpoints of a run, and knows which there are."""
+    """Writes and lists the checkpoints of a run."""
 
     def __init__(self, run: TrainingRun) -> None:
         self.run, self.folder = run, run.directory.checkpoints
 
     def kept(self) -> list[int]:
-        """Images of the checkpoints that there are, newest first; none where the disk does not even tell."""
+        """The numbers of images of the checkpoints, newest first; empty where the folder cannot be read."""
         try:
             return checkpoint.kept(self.folder)
         except OSError:
@@ -28,19 +28,19 @@ class Saving:
         return f"the checkpoint of {kept[0]:,} images is kept" if kept else "there is no checkpoint yet"
 
     def or_later(self, best: dict[str, Any] | None = None) -> None:
-        """Save; where the disk refuses, training goes on, and the next save is another try."""
+        """Save a checkpoint. If the disk refuses, training goes on until the next save."""
         with self.run.records.retry_later("a checkpoint", self.what_is_kept()):
             self.now(best)
 
     def now(self, best: dict[str, Any] | None = None) -> None:
-        """Write a checkpoint; `best` is the score that makes it the best one, if it is that.
+        """Write a checkpoint. `best` is its score if it is the best one so far, else None.
 
-        Raises OSError where the disk refuses: the older ones are there, and nothing of this one.
+        Raises OSError where the disk refuses. Older checkpoints are then kept, and no part of this one is left.
         """
         run, game, directory = self.run, self.run.game, self.run.directory
         with run.records.retry_later("metrics.jsonl", "its records are kept"):
             directory.write_pending()
-            directory.sync()  # no checkpoint outlives a power cut without the records before it
+            directory.sync()  # after a power cut, a checkpoint never exists without the records before it
         state = {
             "images": game.images,
             "seconds": run.seconds(),
@@ -52,7 +52,7 @@ class Saving:
         }
         earlier = directory.summary.get("best")
         spare = [earlier["images"]] if earlier else []
-        if run.log.sound < game.images:  # should it have to go back behind this one
+        if run.log.sound < game.images:  # a rollback may need a checkpoint before this one
             spare += [images for images in self.kept() if images <= run.log.sound][:1]
         path = checkpoint.save(state, self.folder, keep=run.trainer.keep_checkpoints, spare=spare)
         if wandb := run.records.wandb:

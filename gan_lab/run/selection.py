@@ -1,4 +1,4 @@
-"""When a run is scored: while it trains, to select a checkpoint, and at its end, with fresh noise."""
+"""Scores of a run: during training, to select a checkpoint, and at its end, with fresh noise."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from gan_lab.run.assembly import Assembly
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 
 SELECTION_SEED = 1
-FINAL_SEED = 2  # and the following ones: a score that may have chosen a checkpoint is not the one that is reported
+FINAL_SEED = 2  # and the following ones; reported scores use other noise than the scores that select a checkpoint
 
 
 Report = Callable[[int, Mapping[str, float | None]], str | None]  # images, scores by name -> why to prune, or None
 
 
 class Pruned(Exception):
-    """Other trials were better after as many images."""
+    """The trial was pruned, because others were better after as many images."""
 
 
 def final_seeds(count: int, deterministic: bool = False) -> list[int]:
-    """Noise seeds of the scores that are reported; one where examples depend on the data alone."""
+    """Noise seeds of the reported scores; one seed where examples depend on the data alone."""
     return list(range(FINAL_SEED, FINAL_SEED + (1 if deterministic else count)))
 
 
 def examples_of(task: Any, data: Store) -> dict[str, Any]:
-    """What scores of examples that are made from data depend on besides the networks, for their provenance."""
+    """Provenance of scores of examples that are made from data: the data, and the task's conditions."""
     return {"made_from": data.digest[:16], "conditions": task.conditions}
 
 
 class Scoring:
-    """A run's scores, and which of its checkpoints is the best by those seen while it trains."""
+    """Computes a run's scores, and chooses its best checkpoint by the scores during training."""
 
     def __init__(self, assembly: Assembly, directory: RunDirectory) -> None:
         self.assembly, self.directory, self.evaluator = assembly, directory, assembly.evaluator
@@ -49,7 +49,7 @@ class Scoring:
 
     @property
     def directions(self) -> dict[str, str]:
-        """Which way is better, by the names of the scores while training: min or max."""
+        """For each score during training that has a direction, min or max, by its name in the records."""
         better = {name: metric.better for name, metric in self.evaluator.names.items() if metric.better}
         return {SELECTION + name: "min" if which == "lower" else "max" for name, which in better.items()}
 
@@ -59,18 +59,18 @@ class Scoring:
         return final_seeds(self.assembly.evaluation.noise_seeds, task.deterministic)
 
     def while_training(self) -> Scores:
-        """Scores for selection, by name. They may choose a checkpoint, so they are no result."""
+        """Scores for selection, by name. They may choose a checkpoint, so they are not reported as results."""
         return self._measure(self.assembly.evaluation.selection_samples, [SELECTION_SEED], selection=True)
 
     def best(self, available: Collection[int]) -> dict[str, Any] | None:
-        """The best of the scores that were recorded while training at so many images, the newest of equal ones."""
+        """The best score recorded during training at one of these numbers of images; of equal ones, the newest."""
         if self.selecting is None:
             return None
         name, lower = self.selecting
         records = [r for r in self.directory.read_metrics() if r.get(SELECTION + name) is not None]
         task: Any = self.assembly.game.task
         stage = task.selects_from
-        records = [r for r in records if r["images"] >= stage] or records
+        records = [r for r in records if r["images"] > stage] or records  # at its start, no network has moved in it
         records = [record for record in records if record["images"] in available]
         if not records:
             return None
@@ -79,7 +79,7 @@ class Scoring:
         return {"images": best["images"], "metric": name, "value": best[SELECTION + name], "selection": True}
 
     def at_the_end(self) -> tuple[Scores, np.ndarray | None]:
-        """The scores that are reported, of the last weights, and a picture of the samples most like the data."""
+        """The reported scores, of the last weights, and a picture of the samples nearest to training pictures."""
         if not self.evaluator.metrics:
             return {}, None
         evaluation = self.assembly.evaluation

@@ -1,4 +1,4 @@
-"""Being asked to save, to stop, or to make room for another job, politely or not."""
+"""Signals that make a run save or stop, and Slurm's warning before a job's time is up."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-SAVE = getattr(signal, "SIGUSR1", None)  # there is none on Windows
+SAVE = getattr(signal, "SIGUSR1", None)  # Windows does not have it
 INTERRUPTED = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM, *([SAVE] if SAVE else [])))  # exit codes
 REQUEUE_SECONDS = 30  # for Slurm's controller to answer
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal that ends the run here and now: what there was to save is saved."""
+    """A signal that ends the run at once. There is nothing left to save."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -26,20 +26,20 @@ class Interrupted(KeyboardInterrupt):
 
 
 def ending() -> tuple[int, ...]:
-    """The signals after which a run saves and ends: SIGINT, SIGTERM, and under Slurm its warning, SIGUSR1."""
+    """The signals after which a run saves and ends: SIGINT, SIGTERM, and under Slurm also its warning, SIGUSR1."""
     return (signal.SIGINT, signal.SIGTERM, *([SAVE] if SAVE and job_id() else []))
 
 
 class Signals:
-    """SIGINT and SIGTERM ask the run to save and stop at the step's end; a second SIGINT stops it at once.
+    """At SIGINT or SIGTERM, the run saves and stops at the end of the step. A second SIGINT stops it at once.
 
-    SIGUSR1 asks it to save there. Under Slurm it is the warning before the time is up (`sbatch --signal=USR1@120`), and
-    the run stops, too, to be queued again.
+    At SIGUSR1 the run saves and goes on. Under Slurm, SIGUSR1 is the warning before the time is up
+    (`sbatch --signal=USR1@120`): the run also stops, and is queued again.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self.save = False  # asked to save, and then to go on
+        self.save = False  # save at the end of the step, then go on
         self._at_once = self._interrupted = False
         self._previous: dict[int, Any] = {}
 
@@ -55,7 +55,7 @@ class Signals:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """While nothing is left to save: the first signal already raises Interrupted."""
+        """A context in which the first signal already raises Interrupted, because there is nothing left to save."""
         self._at_once = True
         try:
             if self.received:
@@ -72,15 +72,16 @@ class Signals:
             if self._interrupted:
                 raise KeyboardInterrupt
             self._interrupted = True
-        self.received = self.received or number  # Slurm's warning stays one when its SIGTERM follows
+        self.received = self.received or number  # keep Slurm's warning when its SIGTERM follows
         if self._at_once:
             raise Interrupted(number)
 
 
 @contextlib.contextmanager
 def before_training(ended: Callable[[int], object]) -> Iterator[None]:
-    """While nothing is trained yet: Slurm's warning ends it with the exit code that `ended` is told, and SIGUSR1
-    elsewhere is ignored.
+    """A context before training. At Slurm's warning it ends, and `ended` receives the exit code.
+
+    Outside Slurm, SIGUSR1 is ignored.
     """
 
     def receive(number: int, frame: FrameType | None) -> None:
@@ -102,24 +103,24 @@ def before_training(ended: Callable[[int], object]) -> Iterator[None]:
 
 
 def job_id() -> str | None:
-    """This process's Slurm job, as `scontrol` wants it, or None outside Slurm."""
+    """The id of this process's Slurm job, in the form for `scontrol`, or None outside Slurm."""
     array, task = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
 def requeue_after(code: int) -> bool:
-    """Where Slurm's warning has ended a run or sweep, put its job back into the queue. Returns whether it is there."""
+    """If Slurm's warning has ended a run or sweep, put its job back into the queue. Returns whether that worked."""
     if SAVE is None or code != 128 + SAVE or job_id() is None:
         return False
-    queued, told = requeue()
-    print(f"gan-lab: {told}", file=sys.stderr)
+    queued, message = requeue()
+    print(f"gan-lab: {message}", file=sys.stderr)
     return queued
 
 
 def requeue() -> tuple[bool, str]:
-    """Put this process's Slurm job back into the queue, where the same command goes on.
+    """Put this process's Slurm job back into the queue, where the same command continues the run.
 
-    Returns whether it is there, and what to say.
+    Returns whether that worked, and a message.
     """
     job = job_id()
     command = ["scontrol", "requeue", str(job)]

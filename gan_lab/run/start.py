@@ -1,4 +1,4 @@
-"""A run in its directory, from its config to its exit code: the function that Hydra calls."""
+"""Runs one training in its directory, from a config to an exit code: the function that Hydra calls."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def run(
     report: Report | None = None,
     ended: Callable[[int], object] = lambda code: None,
 ) -> int:
-    """Train what the config says in the directory, or go on there. Returns the exit code; never raises.
+    """Train with the config in the directory, or continue there. Returns the exit code; never raises.
 
-    0 finished, 1 failed or diverged, 2 could not start, 130 or 143 interrupted and saved. Whatever the parts do,
-    raising or exiting, stays in this run. Without a path or an experiment's name they are those of Hydra's job.
-    `assembly` is what a check before has built of the same config. `name` is what a person calls a sweep's job.
-    `refused` is told why it could not start: an older run's summary is left as it is. `report` is told the scores while
-    training, and why to give up. `ended` is told the exit code, which Hydra does not pass on.
+    0 finished, 1 failed or diverged, 2 could not start, 130 or 143 interrupted and saved. An exception or exit of a
+    part ends this run only. `path` and `experiment` are by default those of Hydra's job. `assembly` is the result of an
+    earlier check of the same config. `name` is the display name of a sweep's job. `refused` receives the reason where
+    the run could not start; the summary of an older run is not changed. `report` receives scores during training; it
+    returns a reason to prune, or None. `ended` receives the exit code, which Hydra does not return.
     """
     path, experiment = path or _hydras_folder(), experiment or _hydras_experiment()
     directory = RunDirectory(path)
@@ -61,7 +61,7 @@ def run(
 
 
 def finished(directory: RunDirectory, config: DictConfig) -> bool:
-    """Whether such a run is there and has nothing left to do."""
+    """Whether the directory has a finished run of this config."""
     summary = directory.summary
     same = summary.get("config_hash") == config_hash(resolved(config))
     done = summary.get("status") == "finished" and summary["images"] >= config.trainer.images
@@ -69,7 +69,7 @@ def finished(directory: RunDirectory, config: DictConfig) -> bool:
 
 
 def _hydras_folder() -> Path:
-    """The folder that Hydra has made for its job, relative to here where it lies here."""
+    """The folder of Hydra's job, relative to the working directory where it is inside it."""
     from hydra.core.hydra_config import HydraConfig
 
     path, here = Path(HydraConfig.get().runtime.output_dir), Path.cwd()
@@ -86,17 +86,17 @@ def _hydras_experiment() -> str:
 def _could_not_start(
     directory: RunDirectory, config: DictConfig, refused: Tell | None, ended: Callable[[int], object]
 ) -> Iterator[None]:
-    """What is raised before the run begins becomes a line, a summary for a sweep's table, and an exit code."""
+    """A context before training. An error becomes one line, a summary for a sweep's table, and an exit code."""
     message, code = "", 0
     try:
         yield
-    except KeyboardInterrupt as stop:  # while it was built: there is nothing to save
+    except KeyboardInterrupt as stop:  # during assembly: there is nothing to save
         ended(128 + (stop.number if isinstance(stop, Interrupted) else 2))
     except ValueError as error:
         message, code = str(error), 2
     except OSError as error:
         message, code = f"{error.strerror or error}: {error.filename or directory.path}", 2
-    except BaseException as error:  # a part's own failure while it was built
+    except BaseException as error:  # a part failed during assembly
         if not out_of_memory(error):
             traceback.print_exc()
         message, code = f"{type(error).__name__}: {error}", 1
@@ -105,7 +105,7 @@ def _could_not_start(
     print(f"gan-lab: {message}", file=sys.stderr)
     if refused:
         refused(message)
-    if directory.path.is_dir() and not directory.summary:  # a sweep's job: its table tells why
+    if directory.path.is_dir() and not directory.summary:  # for the sweep's table
         with contextlib.suppress(OSError, ValueError):
             directory.update_summary(
                 status="failed", error=message, config_hash=config_hash(resolved(config)), images=0, step=0,

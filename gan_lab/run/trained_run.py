@@ -1,4 +1,4 @@
-"""A trained run, from its directory alone: its task with trained networks, and the data where examples need them."""
+"""Loads a trained run from its directory: its task with trained networks, and its data where examples need them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gan_lab.tracking.run_directory import RunDirectory
 
 
 class TrainedRun:
-    """A checkpoint of a run directory, ready to sample: averaged weights where the run kept them.
+    """A checkpoint of a run directory, ready to sample, with averaged weights where the run has them.
 
     `which` is newest (the newest valid one), best (by the scores seen while training) or a number of images. Raises
     ValueError where there is no run, no such checkpoint, or a plug-in of the run is missing.
@@ -46,9 +46,9 @@ class TrainedRun:
                 f"(missing: {', '.join(missing)})"
             )
         shape, num_classes = tuple(self.about["sample_shape"]), self.about["num_classes"]
-        known = self.about.get("columns")  # there are none in runs of older versions
-        columns = from_plain(known) if known else described_by(shape, num_classes)
-        self.task = build_task(self.config, columns, supplied_values(shape, num_classes), seed=0)
+        known = self.about.get("columns")  # older versions did not save them
+        self.columns = from_plain(known) if known else described_by(shape, num_classes)
+        self.task = build_task(self.config, self.columns, supplied_values(shape, num_classes), seed=0)
         parts = state["game"]["parts"]
         self.nets: nn.ModuleDict = self.task.nets
         self.nets.load_state_dict(parts["task/nets"])
@@ -62,7 +62,7 @@ class TrainedRun:
     def labels(self, text: str) -> Tensor:
         """Classes [n] from `3`, `3,5` or their names.
 
-        Raises ValueError for one that there is not, and for a generator that is not told the class.
+        Raises ValueError for a class that does not exist, and for a generator that does not use the class.
         """
         classes, names = self.about["num_classes"], self.about.get("class_names") or []
         if not self.task.takes_label:
@@ -81,7 +81,7 @@ class TrainedRun:
         return torch.tensor(chosen)
 
     def require_class(self) -> None:
-        """Raise ValueError where the generator makes the same of every class."""
+        """Raise ValueError where the generator's output does not depend on the class."""
         with inference(self.nets, self.batch_norm) as nets:
             uses_label = self.task.uses_label(nets)
         if not uses_label:
@@ -92,7 +92,7 @@ class TrainedRun:
 
     @property
     def batch_norm(self) -> str:
-        """Whose statistics examples are made with: `running`, or each `batch`'s own."""
+        """The statistics of batch norm for examples: `running` ones, or each `batch`'s own."""
         return str(self.config.evaluation.batch_norm)
 
     @functools.cached_property
@@ -102,26 +102,27 @@ class TrainedRun:
 
     @functools.cached_property
     def data(self) -> Store | None:
-        """What examples are made from; None where they are made from noise."""
+        """The data from which examples are made; None where they are made from noise."""
         return self.example_data(self.dataset)
 
     def example_data(self, dataset: Any) -> Store | None:
-        """Of a data set what examples are made from: held-out data, where there are any."""
+        """The store of a data set from which examples are made: split "test" where there is one. None if not needed."""
         if not self.task.needs_data:
             return None
         store: Store = dataset.load("test" if has_test(dataset) else "train")
         return store
 
     def examples(self, num: int, seed: int, label: Tensor | None = None) -> Example:
-        """Up to `num` examples; a seed gives the same ones on every device, up to rounding. Given classes take turns.
+        """Up to `num` examples; with several classes in `label`, these take turns.
 
-        Raises ValueError where their samples are not finite.
+        A seed gives the same examples on every device, up to rounding. Raises ValueError for samples that are not
+        finite.
         """
         chosen = {} if label is None else {"label": label.repeat(-(-num // len(label)))[:num]}
         with inference(self.nets, self.batch_norm) as nets:
-            found = joined(self.task.examples(nets, num, seed, self.data, **chosen))
-        self.finite(found["sample"])
-        return found
+            examples = joined(self.task.examples(nets, num, seed, self.data, **chosen))
+        self.finite(examples["sample"])
+        return examples
 
     def finite(self, samples: Tensor) -> Tensor:
         """The samples. Raises ValueError where they are not finite."""
@@ -141,7 +142,7 @@ def _state(path: Path, which: str) -> dict[str, Any]:
     images = best.get("images") if which == "best" else int(which) if which.isdecimal() else None
     kept = checkpoint.kept(folder)
     if images not in kept:
-        there = ", ".join(map(str, kept)) or "none"
+        available = ", ".join(map(str, kept)) or "none"
         also = "" if best else "; it was not scored while it trained (evaluation.every), so none is best"
-        raise ValueError(f"--checkpoint {which}: {path} has newest{', best' if best else ''}, {there}{also}")
+        raise ValueError(f"--checkpoint {which}: {path} has newest{', best' if best else ''}, {available}{also}")
     return checkpoint.load_of(folder, images)

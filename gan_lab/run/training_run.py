@@ -35,13 +35,13 @@ from gan_lab.tracking.console import Console
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 from gan_lab.tracking.wandb import WandbTracker, decide_mode
 
-PICTURE_SEED = 0  # every run's pictures show the same latents, so that they can be compared
-ANNOUNCED = 5_000  # samples whose scoring takes long enough to be told
+PICTURE_SEED = 0  # the same for all runs, so that their pictures show the same latents
+ANNOUNCED = 5_000  # from this number of samples on, scoring takes long enough for a line in the console
 TAGS = ("dataset", "degradation", "generator", "discriminator", "loss")  # groups whose choices are tags in W&B
 
 
 class TrainingRun:
-    """The stages of a run that has its directory. `train` is called once."""
+    """A run in a directory that it has locked: begin, train, end. `train` is called once."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class TrainingRun:
         self.initial_health_state: dict[str, Any] = {}
 
     def train(self) -> int:
-        """Begin or go on, and train to the end or to a signal. Returns the exit code; never raises."""
+        """Begin or continue the run, and train to its end or to a signal. Returns the exit code; never raises."""
         with Signals() as signals, Ending(self, signals) as ending:
             self._begin()
             with contextlib.closing(self.profile) if self.profile else contextlib.nullcontext():
@@ -133,13 +133,13 @@ class TrainingRun:
             )
 
     def _write_quarantine(self) -> None:
-        """Pictures that cannot be read, by their paths, with the reasons."""
+        """Write the list of pictures that cannot be read, with their paths and the reasons."""
         dataset, held_out = self.assembly.dataset, self.assembly.held_out
-        found = [(dataset, self.assembly.data)] + ([(getattr(dataset, "test", None), held_out)] if held_out else [])
+        stores = [(dataset, self.assembly.data)] + ([(getattr(dataset, "test", None), held_out)] if held_out else [])
         self.directory.write_quarantine(
             {
                 str(Path(getattr(source, "path", None) or "", name)): why
-                for source, store in found
+                for source, store in stores
                 for name, why in store.skipped.items()
             }
         )
@@ -183,7 +183,7 @@ class TrainingRun:
             assembly, warn = self.assembly, self.records.warn
             self.health = Health(self.game, assembly.sampled_nets, tracking.log_every, warn, assembly.held_out)
             self.game.add(self.health)
-        if self.trainer.profile:  # the last one: what others do now and then is theirs, in one row
+        if self.trainer.profile:  # last, so that it measures the time of the other hooks
             self.profile = Profile(self.records.say)
             self.game.add(self.profile)
 
@@ -195,7 +195,7 @@ class TrainingRun:
             for player, optimizer in self.game.optimizers.items()
         }
         counters = self.counters()
-        # Here and not in a hook of its own: the time that a look takes is not training's.
+        # Not in a hook: the time of a look must not count as training time.
         health = self.health.look(self.game) if self.health and self.health.period.due(self.game) else {}
         self.records.add(record | counters | rates | health)
         self.records.summary(**counters)
@@ -203,7 +203,7 @@ class TrainingRun:
 
     @contextlib.contextmanager
     def _if_memory_allows(self, what: str) -> Iterator[None]:
-        """Beside training: what needs more memory than there is, is left out."""
+        """A context for work beside training. Where memory runs out, the work is skipped, and a line says so."""
         try:
             yield
         except Exception as error:
@@ -212,7 +212,7 @@ class TrainingRun:
             self.records.say(f"  {self.game.images:,} images: out of memory, {what} left out: {first_line(error)}")
 
     def _look(self, game: Game) -> None:
-        """Show what the nets make by now."""
+        """Save a sheet of examples of the current networks."""
         assembly, task = self.assembly, self.task
         num = task.shown or assembly.tracking.samples
         with self._if_memory_allows("this picture is"), self.records.retry_later("a picture"):
@@ -225,7 +225,7 @@ class TrainingRun:
         return self.game.task
 
     def _select(self, game: Game) -> None:
-        """Score what there is, and keep it if it is the best so far."""
+        """Score the current networks, and save a checkpoint if the score is the best so far."""
         scores: Scores = {}
         with self._if_memory_allows("this score is"):
             scores = self.scoring.while_training()
@@ -242,9 +242,9 @@ class TrainingRun:
     # -- end ---------------------------------------------------------------------------------------------------------
 
     def _end(self, signals: Signals) -> None:
-        """Save, and where the training is done, look and score with fresh noise."""
+        """Save. After the last image, also make a sheet, and score with fresh noise."""
         self.saving.now()
-        self.directory.write_pending()  # the checkpoint has them, too, should the disk still refuse
+        self.directory.write_pending()  # if this fails, the checkpoint still has them
         if self.finished:
             with signals.at_once():
                 self._look(self.game)
@@ -254,7 +254,10 @@ class TrainingRun:
         if self.assembly.evaluator.metrics and self.assembly.evaluation.samples >= ANNOUNCED:
             seeds = len(self.scoring.final_seeds)
             of_seeds = f" of {seeds} noise seeds" if seeds > 1 else ""
-            self.records.say(f"  scoring {self.assembly.evaluation.samples:,} samples{of_seeds}")
+            number = self.assembly.evaluation.samples
+            if self.task.needs_data:  # each row is scored once
+                number = min(number, len(self.assembly.example_data))
+            self.records.say(f"  scoring {number:,} samples{of_seeds}")
         scores, picture = self.scoring.at_the_end()
         if picture is not None:
             path = self.directory.samples / "neighbours.png"

@@ -1,4 +1,4 @@
-"""Beginning with the weights of another run: fine-tuning on other data, or with other losses."""
+"""Starts a run with the weights of another run, for fine-tuning on other data or with other losses."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from gan_lab.run.assembly import Assembly
 
 
 def initialize_from(assembly: Assembly, source: str) -> None:
-    """Give networks and their average another run's weights where names and shapes fit.
+    """Copy another run's weights into the networks and their average, where names and shapes are equal.
 
-    The rest stays random. Notes in the assembly what it took. Raises ValueError where there is no such run, or where a
-    network takes nothing from it.
+    The other weights stay random. Adds a note to the assembly. Raises ValueError where there is no such run, or where
+    a network gets no weight from it.
     """
     folder = Path(source)
     state = checkpoint.load_newest(folder / "checkpoints") if folder.is_dir() else None
@@ -24,9 +24,9 @@ def initialize_from(assembly: Assembly, source: str) -> None:
     lines = []
     for name, net in assembly.game.nets.items():
         own = net.state_dict()
-        begin = f"{name}."
-        found = {k.removeprefix(begin): v for k, v in parts["task/nets"].items() if k.startswith(begin)}
-        fitting = {key: value for key, value in found.items() if key in own and own[key].shape == value.shape}
+        prefix = f"{name}."
+        theirs = {k.removeprefix(prefix): v for k, v in parts["task/nets"].items() if k.startswith(prefix)}
+        fitting = {key: value for key, value in theirs.items() if key in own and own[key].shape == value.shape}
         if not any(value.dim() > 1 for value in fitting.values()):
             raise ValueError(
                 f"init_from={source}: no weight of its {name} fits this one; choose the same {name} as in "
@@ -39,9 +39,9 @@ def initialize_from(assembly: Assembly, source: str) -> None:
             )
         net.load_state_dict(own | fitting)
         if assembly.ema and name in assembly.ema.average:
-            averaged = {key: average.get(begin + key, value) for key, value in fitting.items()}
+            averaged = {key: average.get(prefix + key, value) for key, value in fitting.items()}
             assembly.ema.average[name].load_state_dict(own | averaged)
         rest = [key for key in own if key not in fitting]
-        said = f"{name} {len(fitting)} of {len(own)} tensors"
-        lines.append(said + (f" (not {', '.join(rest[:3])}{', ...' if len(rest) > 3 else ''})" if rest else ""))
+        line = f"{name} {len(fitting)} of {len(own)} tensors"
+        lines.append(line + (f" (not {', '.join(rest[:3])}{', ...' if len(rest) > 3 else ''})" if rest else ""))
     assembly.notes.append(f"begins with the weights of {source}: {'; '.join(lines)}")

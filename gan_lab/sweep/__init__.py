@@ -1,1 +1,1 @@
-"""What a multirun needs beyond Hydra: isolated jobs, finished ones skipped, and a table at the end."""
+"""Sweeps beyond Hydra's own: isolated jobs, finished jobs are skipped, and a table at the end."""

@@ -1,4 +1,4 @@
-"""What a search has found: its best trials, and which settings matter."""
+"""The results of a search: its best trials, and the importance of each setting."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FINDINGS = "study.json"
 
 
 def findings(search: Search) -> list[str]:
-    """Lines for a person: how many trials, the best of them, and which settings matter. Kept in the sweep's folder."""
+    """Lines with the number of trials, the best ones and the importances; also written to the sweep's folder."""
     from gan_lab.sweep.study import ABANDONED
 
     study = search.open()
     states = [trial.state.name for trial in study.get_trials() if not trial.user_attrs.get(ABANDONED)]
-    told = f"{states.count('COMPLETE')} finished, {states.count('PRUNED')} pruned, {states.count('FAIL')} failed"
-    lines = [f"\n{len(states)} trials: {told}"]
-    content: dict[str, Any] = {"trials": len(states), "told": told, "best": [], "importances": {}}
+    counts = f"{states.count('COMPLETE')} finished, {states.count('PRUNED')} pruned, {states.count('FAIL')} failed"
+    lines = [f"\n{len(states)} trials: {counts}"]
+    content: dict[str, Any] = {"trials": len(states), "told": counts, "best": [], "importances": {}}
     if "COMPLETE" in states:
         words = [name.split("/")[0] for name, _ in search.objectives]
         for trial in study.best_trials:
@@ -45,9 +45,9 @@ def findings(search: Search) -> list[str]:
 
 
 def importances(study: Any) -> dict[str, float]:
-    """How much of the good scores each setting explains (PED-ANOVA, Watanabe et al. 2023, arXiv 2304.10255).
+    """The share of the good scores that each setting explains (PED-ANOVA, Watanabe et al. 2023, arXiv 2304.10255).
 
-    Empty where that cannot be said.
+    Empty where it cannot be computed: too few trials, equal scores, or several objectives.
     """
     import optuna
 
@@ -55,7 +55,7 @@ def importances(study: Any) -> dict[str, float]:
         return {}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # it warns where there are too few trials, or all alike
+            warnings.simplefilter("error")  # Optuna warns where there are too few trials, or all are equal
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             evaluator = optuna.importance.PedAnovaImportanceEvaluator()
             return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
@@ -64,7 +64,7 @@ def importances(study: Any) -> dict[str, float]:
 
 
 def read_findings(folder: Path) -> dict[str, Any] | None:
-    """What a search in this folder has found, or None where there was none or its file is mangled."""
+    """The results of the search in this folder, or None where there was no search or its file is damaged."""
     try:
         content: dict[str, Any] = json.loads((folder / FINDINGS).read_text())
         return content if one_line_summary(content) else None
@@ -73,6 +73,7 @@ def read_findings(folder: Path) -> dict[str, Any] | None:
 
 
 def one_line_summary(content: dict[str, Any]) -> str:
+    """The results of `read_findings` in one line. Raises KeyError and the like for a damaged file."""
     shares = ", ".join(f"{key} {share:.0%}" for key, share in content["importances"].items())
-    told = f"search of {content['trials']} trials: {content['told']}"
-    return told + (f"; what matters: {shares}" if shares else "")
+    text = f"search of {content['trials']} trials: {content['told']}"
+    return text + (f"; what matters: {shares}" if shares else "")

@@ -1,4 +1,4 @@
-"""Ending a sweep when asked to: running jobs save, no other begins, and the table still comes."""
+"""Interrupting a sweep: running jobs save and end, no further job starts, and the table is still printed."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from typing import Any
 
 from gan_lab.run.signals import ending
 
-POLL = 0.2  # seconds between two looks
+POLL = 0.2  # seconds between two checks
 
 
 class Interrupts:
-    """The first SIGINT or SIGTERM, or Slurm's warning, ends the sweep with its jobs saved, the second at once; both by
-    KeyboardInterrupt.
+    """Ends a sweep at a signal. Both ways raise KeyboardInterrupt.
 
-    Jobs in this process see to themselves. Worker processes must not see a terminal's Ctrl-C, which goes to all of
-    them: one that is idle would die of it, and its launcher would then kill the others while they save. So they are
-    started with these signals blocked, and a file tells them to stop.
+    After the first SIGINT, SIGTERM or warning of Slurm, the running jobs save before the sweep ends. The second signal
+    ends it at once. A job in this process handles signals itself. Worker processes must not get a terminal's Ctrl-C,
+    which goes to all of them: an idle worker would die, and its launcher would then kill the others while they save. So
+    workers start with these signals blocked, and a file tells them to stop.
     """
 
     def __init__(self, running: Callable[[], bool] | None = None, shared: Path | None = None) -> None:
-        self.running = running  # whether a job in another process has yet to save; None: there are no others
-        self.shared = shared  # a folder that jobs on other machines see, too
+        self.running = running  # whether a job in another process is still running; None: jobs run in this process
+        self.shared = shared  # a folder that jobs on other machines can read, too
         self.received: int | None = None
         self.stop: Path | None = None
         self._done = threading.Event()
@@ -53,10 +53,10 @@ class Interrupts:
                 self.stop.unlink(missing_ok=True)
                 self._undo.callback(self.stop.unlink, missing_ok=True)
             self._undo.callback(self._done.set)
-            # Started before this thread blocks the signals, so that this process still gets them.
+            # The watching thread starts before this thread blocks the signals, so that this process still gets them.
             threading.Thread(target=self._wait, args=(self.running, self.stop), daemon=True).start()
             if hasattr(signal, "pthread_sigmask"):
-                resource_tracker.ensure_running()  # the first process would start it, and it lets both signals through
+                resource_tracker.ensure_running()  # else the first worker starts it, with the signals unblocked
                 before = signal.pthread_sigmask(signal.SIG_BLOCK, ending())
                 self._undo.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
         return self
@@ -70,7 +70,7 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def _wait(self, running: Callable[[], bool], stop: Path) -> None:
-        """Once asked to, tell the workers, wait until the running jobs have saved, and end the launcher."""
+        """After a signal: write the stop file, wait until the running jobs have saved, and end the launcher."""
         while not self._done.wait(POLL):
             if self.received is None:
                 continue
@@ -80,28 +80,31 @@ class Interrupts:
                 )
                 stop.parent.mkdir(parents=True, exist_ok=True)
                 stop.write_text(str(self.received))
-                time.sleep(5 * POLL)  # for every worker to look, and for the job that was about to begin
+                time.sleep(5 * POLL)  # until every worker has seen the file, also one whose job was just starting
             elif not running():
                 _thread.interrupt_main()
                 return
 
 
 def stop_signal(stop: Path, parent: int | None) -> signal.Signals | None:
-    """The signal that ended the sweep, if one did: a file says so, or the process that began it, if here, is gone."""
+    """The signal that ended the sweep, or None. It is in the stop file; SIGTERM where the parent process is gone.
+
+    `parent` is the process that started the sweep, or None for a job on another machine.
+    """
     if parent is not None and os.getppid() != parent:
         return signal.SIGTERM
     return signal.Signals(int(stop.read_text() or signal.SIGTERM)) if stop.exists() else None
 
 
-_at_work = threading.Event()  # in a worker process: whether it has a job
+_job_running = threading.Event()  # in a worker process: whether it has a job
 
 
 @functools.cache
 def _leave_with(parent: int) -> None:
-    """End this worker process when its parent is gone and its job has saved: it would wait for another job for ever."""
+    """End this worker process once its parent is gone and its job has saved. Else it would wait for jobs for ever."""
 
     def watch() -> None:
-        while os.getppid() == parent or _at_work.is_set():
+        while os.getppid() == parent or _job_running.is_set():
             time.sleep(POLL)
         os._exit(1)
 
@@ -110,9 +113,9 @@ def _leave_with(parent: int) -> None:
 
 @contextlib.contextmanager
 def stop_with_sweep(stop: Path, parent: int | None) -> Iterator[None]:
-    """While a job runs in a worker process: end it when told to.
+    """A context for a job in a worker process: it ends the job when the sweep stops.
 
-    A signal to this process alone, which ends this job only, is let through.
+    SIGTERM is unblocked, so that a signal to this process alone ends this job only.
     """
     done = threading.Event()
 
@@ -125,9 +128,9 @@ def stop_with_sweep(stop: Path, parent: int | None) -> Iterator[None]:
     if parent is not None:
         _leave_with(parent)
     with contextlib.ExitStack() as undo:
-        _at_work.set()
-        undo.callback(_at_work.clear)
-        for number in ending():  # until the run's own handlers take over, while it is built
+        _job_running.set()
+        undo.callback(_job_running.clear)
+        for number in ending():  # while the run is being built; later it installs its own handlers
             undo.callback(signal.signal, number, signal.signal(number, _interrupt))
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_BLOCK, ending())

@@ -1,4 +1,4 @@
-"""One job of a sweep, in a folder of its own: nothing that it does stops or falsifies another."""
+"""One job of a sweep, in its own folder. Its failure does not affect another job."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from gan_lab.config.hydra_store import register_resolvers
 from gan_lab.display.terminal import OutputLabel, labelled_output, terminal
 from gan_lab.run.signals import INTERRUPTED, REQUEUE_SECONDS, requeue_after
 from gan_lab.sweep import plan
-from gan_lab.sweep.interrupts import stop_with_sweep, stop_signal
+from gan_lab.sweep.interrupts import stop_signal, stop_with_sweep
 from gan_lab.sweep.study import StudyLocation
 from gan_lab.tracking.run_directory import RunDirectory
 
-REFUSED = Path(".hydra", "refused.txt")  # in a job's folder: why it could not start, though an older run lies there
+REFUSED = Path(".hydra", "refused.txt")  # in a job's folder: why it could not start, also where it has an older run
 
 # A worker process imports this module before Hydra names the job's folder there by our resolver.
 register_resolvers()
 
 
 def score(summary: Mapping[str, Any]) -> float | None:
-    """The best score that a run has seen while it trained; the worst there is where it diverged or failed.
+    """The best score of a run during training.
 
-    That is NaN where it never came to a score, and None for a finished run that is not scored.
+    A run that diverged or failed gets the worst possible score: an infinity, or NaN where it has no score at all. None
+    for a finished run without scores.
     """
     best = summary.get("best")
     if summary.get("status") == "finished":
@@ -46,21 +47,22 @@ def score(summary: Mapping[str, Any]) -> float | None:
 class SweepJob:
     """Hydra's task function: picklable, so that a launcher can send it to other processes.
 
-    A failure is in the job's summary and in the table, not in Hydra's hands: it would show the first one only.
+    A failure is written to the job's summary and shown in the table. It is not raised: Hydra would report only the
+    first one.
     """
 
-    labels: Mapping[str, str] = field(default_factory=dict)  # the swept keys, as a person wants to read them
-    total: int = 1  # how many jobs there are
-    count: int = 1  # how many of them run at a time
-    threads: int | None = None  # for a job that leaves trainer.threads to the machine; None: it stays as it is
-    study: StudyLocation | None = None  # that its trial belongs to
-    stop: Path | None = None  # once this file is there, no job begins and running ones save and end
+    labels: Mapping[str, str] = field(default_factory=dict)  # short names of the swept keys
+    total: int = 1  # number of jobs
+    count: int = 1  # jobs that run at a time
+    threads: int | None = None  # CPU threads of a job without trainer.threads; None: unchanged
+    study: StudyLocation | None = None  # the study of its trial
+    stop: Path | None = None  # once this file exists, no job starts, and running jobs save and end
     parent: int = field(default_factory=os.getpid)
-    remote: bool = False  # perhaps on another machine, where process numbers mean nothing
+    remote: bool = False  # may run on another machine, where process ids mean nothing
     left_out: frozenset[str] = frozenset()  # folders of jobs that do not run this time
 
     def __call__(self, config: DictConfig) -> float | None:
-        """Run it. Returns its score, for sweepers that want one."""
+        """Run the job. Returns its score, for sweepers that use one."""
         if Path(HydraConfig.get().runtime.output_dir).name in self.left_out:
             return None
         code = 2
@@ -77,8 +79,8 @@ class SweepJob:
                     around.enter_context(stop_with_sweep(self.stop, parent))
                 code = self._run(config)
                 if self.remote and requeue_after(code):
-                    time.sleep(REQUEUE_SECONDS)  # Slurm ends it here; were it to return, it would count as done
-        # One that could not start has somebody else's summary, if any.
+                    time.sleep(REQUEUE_SECONDS)  # Slurm ends the process here; a job that returns counts as done
+        # A summary in the folder of a job that could not start belongs to an older run.
         return math.nan if code == 2 else score(RunDirectory(HydraConfig.get().runtime.output_dir).summary)
 
     def _run(self, config: DictConfig) -> int:
@@ -87,15 +89,15 @@ class SweepJob:
         from gan_lab import registry
         from gan_lab.run.start import run
 
-        registry.load()  # a worker process starts without the plug-ins
-        if self.threads:  # again for each job: the one before may have set its own
+        registry.load()  # a worker process has not imported the plug-ins
+        if self.threads:  # for each job, because the previous one may have changed the number
             torch.set_num_threads(self.threads)
         hydra = HydraConfig.get()
         note = Path(hydra.runtime.output_dir) / REFUSED
         note.unlink(missing_ok=True)
 
         def refused(why: str) -> None:
-            with contextlib.suppress(OSError):  # a full disk, say: then the terminal alone has heard it
+            with contextlib.suppress(OSError):  # for example a full disk: then the reason is only printed
                 note.write_text(why)
 
         sweep = config.sweep_name or Path(hydra.sweep.dir).name

@@ -1,6 +1,6 @@
-"""Jobs on other machines: on Slurm through submitit, on a Ray cluster. What becomes of one touches no other.
+"""Jobs on other machines: on Slurm through submitit, and on a Ray cluster.
 
-Hydra's published plug-ins for both end with the first job that dies, whatever the others do; these wait for all.
+A job that fails does not affect the others. Hydra's published plug-ins stop at the first job that dies.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from gan_lab.display.terminal import terminal
 from gan_lab.registry import unknown
 from gan_lab.tracking.run_directory import RunDirectory
 
-POLL = 0.5  # seconds between two looks at jobs
+POLL = 0.5  # seconds between two checks of the jobs
 
 
 @dataclass(frozen=True)
 class PackedJob:
-    """A job as it travels: what Hydra needs to run it in a fresh process."""
+    """A job in picklable form: all that Hydra needs to run it in a fresh process."""
 
     context: HydraContext
     config: DictConfig
@@ -53,14 +53,14 @@ class PackedJob:
         )  # fmt: skip
 
     def checkpoint(self) -> Any:
-        """What submitit hands in again where the job is stopped before it trains."""
+        """The job that submitit submits again where this one is stopped before it trains."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)
 
 
 class RemoteLauncher(Launcher, ABC):
-    """Sends jobs, so many at a time, waits for all, and tells of each as it ends."""
+    """Sends jobs, `n_jobs` at a time, waits for all of them, and prints a line when one ends."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
@@ -72,22 +72,23 @@ class RemoteLauncher(Launcher, ABC):
         setup_globals()
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         queue = [self._task(number, list(words)) for number, words in enumerate(job_overrides, initial_job_idx)]
-        queue = [(name, task) for name, task in queue if not self._done(name, task)]  # a process each, just to skip it
-        under_way: dict[str, Any] = {}  # folders' names -> jobs
+        # No process is started only to skip a finished job.
+        queue = [(name, task) for name, task in queue if not self._done(name, task)]
+        sent: dict[str, Any] = {}  # folder name -> job
         self.prepare()
         try:
-            while queue or under_way:
-                while queue and len(under_way) < self.settings["n_jobs"]:
+            while queue or sent:
+                while queue and len(sent) < self.settings["n_jobs"]:
                     name, task = queue.pop(0)
-                    under_way[name] = self.send(task)
-                for name in [name for name, job in under_way.items() if self.ended(job)]:
-                    del under_way[name]
-                    self._tell(name)
+                    sent[name] = self.send(task)
+                for name in [name for name, job in sent.items() if self.ended(job)]:
+                    del sent[name]
+                    self._report(name)
                 time.sleep(POLL)
-        finally:  # interrupted: those that run have saved
-            for job in under_way.values():
+        finally:  # after an interrupt; the running jobs have saved
+            for job in sent.values():
                 self.cancel(job)
-        # What became of them is in their folders; a failure here would hide the others.
+        # The results are in the jobs' folders. A failure returned here would make Hydra hide the other jobs.
         return [JobReturn(overrides=list(o), status=JobStatus.COMPLETED, _return_value=None) for o in job_overrides]
 
     def _task(self, number: int, words: list[str]) -> tuple[str, PackedJob]:
@@ -105,11 +106,11 @@ class RemoteLauncher(Launcher, ABC):
             terminal().print(f"already finished: {directory.path}", markup=False)
         return done
 
-    def _tell(self, name: str) -> None:
+    def _report(self, name: str) -> None:
         directory = RunDirectory(Path(self.config.hydra.sweep.dir) / name)
         seconds = directory.summary.get("seconds")
-        told = f", {seconds:,.0f} s" if isinstance(seconds, (int, float)) else ""
-        terminal().print(f"{directory.status()}  {directory.path}{told}", markup=False)
+        duration = f", {seconds:,.0f} s" if isinstance(seconds, (int, float)) else ""
+        terminal().print(f"{directory.status()}  {directory.path}{duration}", markup=False)
 
     @abstractmethod
     def prepare(self) -> None: ...
@@ -125,15 +126,15 @@ class RemoteLauncher(Launcher, ABC):
 
 
 class SlurmLauncher(RemoteLauncher):
-    """A Slurm job each; Slurm's warning has a run save, and its job queued again."""
+    """One Slurm job for each job. At Slurm's warning the run saves, and its Slurm job is queued again."""
 
     def prepare(self) -> None:
         import submitit
 
-        os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"  # the one that a run knows
+        os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"  # the signal that a run handles
         s = self.settings
-        place = Path(self.config.hydra.sweep.dir) / ".submitit" / "%j"
-        self.executor = submitit.AutoExecutor(folder=place, cluster=s["cluster"])
+        folder = Path(self.config.hydra.sweep.dir) / ".submitit" / "%j"
+        self.executor = submitit.AutoExecutor(folder=folder, cluster=s["cluster"])
         given = {"mem_gb": s["mem_gb"], "slurm_partition": s["partition"], "slurm_account": s["account"]}
         self.executor.update_parameters(
             name="gan_lab", timeout_min=s["timeout_min"], cpus_per_task=s["cpus_per_task"],
@@ -153,14 +154,14 @@ class SlurmLauncher(RemoteLauncher):
 
 
 class RayLauncher(RemoteLauncher):
-    """A Ray task each. Ray would begin one again whose process has died; that is left to the command's repetition."""
+    """One Ray task for each job. Ray does not retry a task whose process died: the user repeats the command instead."""
 
     def prepare(self) -> None:
         import ray
 
         s = self.settings
         if not ray.is_initialized():
-            os.environ.update(RAY_DEDUP_LOGS="0", RAY_COLOR_PREFIX="0")  # each line says whose it is
+            os.environ.update(RAY_DEDUP_LOGS="0", RAY_COLOR_PREFIX="0")  # our own label is before each line
             here = {} if s["address"] else {"num_cpus": s["num_cpus"], "include_dashboard": False}
             ray.init(address=s["address"], logging_level=logging.ERROR, log_to_driver=True, **here)
         self.run = ray.remote(max_retries=0, num_cpus=s["cpus_per_job"], num_gpus=s["gpus_per_job"])(job)
@@ -180,21 +181,21 @@ class RayLauncher(RemoteLauncher):
 
 
 def job(task: PackedJob) -> None:
-    """What Ray runs, and names its lines by."""
+    """The function that Ray runs; Ray shows its name before each line."""
     task()
 
 
 def shut_down() -> None:
-    """End what a launcher has started on this machine, when its jobs are done."""
+    """Stop a Ray cluster that was started on this machine."""
     if ray := sys.modules.get("ray"):
         ray.shutdown()
 
 
-PACKAGES = {"slurm": ("submitit", "sweep"), "ray": ("ray", "ray")}  # what a launcher needs, and the extra that has it
+PACKAGES = {"slurm": ("submitit", "sweep"), "ray": ("ray", "ray")}  # launcher -> the package it needs, and our extra
 
 
 def check(launcher: str, conf: Any) -> None:
-    """Raise ValueError where its package is missing, or a setting cannot be."""
+    """Raise ValueError where the launcher's package is missing, or a setting is out of range."""
     package, extra = PACKAGES[launcher]
     if importlib.util.find_spec(package) is None:
         raise ValueError(f'hydra/launcher={launcher} needs {package}: pip install "hydra-gan-lab[{extra}]"')

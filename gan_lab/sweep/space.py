@@ -1,4 +1,4 @@
-"""What a search runs over: Hydra's grammar as Optuna's distributions."""
+"""The space of a search: Hydra's grammar translated to Optuna's distributions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 
 def import_optuna() -> Any:
-    """Raises ValueError where it is not installed, with the extra."""
+    """The module optuna. Raises ValueError where it is not installed, with the command that installs it."""
     try:
         import optuna
     except ImportError as error:
@@ -20,13 +20,13 @@ def import_optuna() -> Any:
 
 def space(words: Sequence[Override]) -> dict[str, Any]:
     """Optuna's distributions by the keys that are swept. Raises ValueError where there is nothing to search."""
-    found = {word.get_key_element(): distribution(word) for word in words if word.is_sweep_override()}
-    if not found:
+    distributions = {word.get_key_element(): distribution(word) for word in words if word.is_sweep_override()}
+    if not distributions:
         raise ValueError(
             "hydra/sweeper=optuna searches nothing: give spaces, as in loss=hinge,minimax "
             "'optimizer.generator.learning_rate=tag(log,interval(1e-5,1e-2))' 'generator.width=int(interval(16,128))'"
         )
-    return found
+    return distributions
 
 
 def distribution(word: Override) -> Any:

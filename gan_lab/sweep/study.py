@@ -1,4 +1,4 @@
-"""A search with Optuna, checked before it begins, and where its study is: jobs report there as they train."""
+"""A search with Optuna, checked before it begins, and the location of its study, to which jobs report scores."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 SAMPLERS = ("tpe", "cmaes", "nsga2", "grid", "random")
 PRUNERS = ("median", "halving", "none")
-JOB = "job"  # of a trial: its job's folder
-ABANDONED = "abandoned"  # of a trial whose process was gone: it is tried again, and does not count
-SPACE = "space"  # of a study: what it searches
+JOB = "job"  # trial attribute: the folder of its job
+ABANDONED = "abandoned"  # trial attribute: its process was gone; it is tried again, and does not count
+SPACE = "space"  # study attribute: what it searches
 JOURNAL = "study.log"
 
 
 @dataclass(frozen=True)
 class StudyLocation:
-    """Where a study is, and how its trials are pruned: all that a job in another process needs."""
+    """The location of a study, and how its trials are pruned: all that a job in another process needs."""
 
     name: str
     storage: str
@@ -43,7 +43,7 @@ class StudyLocation:
     warmup: int = 0  # images before which nothing is pruned
 
     def open(self, directions: Sequence[str] = (), sampler: Any = None) -> optuna.Study:
-        """Load it or, with directions, make it. Raises ValueError where the storage cannot be used."""
+        """Load the study or, with directions, create it. Raises ValueError where the storage cannot be used."""
         optuna = import_optuna()
         if "://" in self.storage:
             storage: Any = self.storage
@@ -55,12 +55,12 @@ class StudyLocation:
             storage = JournalStorage(JournalFileBackend(self.storage))
         about = {"study_name": self.name, "storage": storage, "pruner": self._pruner(), "sampler": sampler}
         try:
-            with contextlib.suppress(KeyError):  # so a study that is there is only read
+            with contextlib.suppress(KeyError):  # raised where there is no such study
                 return optuna.load_study(**about)
             return optuna.create_study(**about, directions=directions or None)
         except ImportError as error:
             raise ValueError(f"hydra.sweeper.storage={self.storage} wants a package: {error}") from error
-        except Exception as error:  # of whichever database
+        except Exception as error:  # each database raises its own errors
             why = " ".join(str(error).split())[:200]
             raise ValueError(
                 f"hydra.sweeper.storage={self.storage} cannot be used ({type(error).__name__}: {why})"
@@ -75,7 +75,10 @@ class StudyLocation:
         return pruners.NopPruner()
 
     def reporter(self, job: str) -> Callable[[int, Mapping[str, float | None]], str | None] | None:
-        """For a job's folder: a function of images and scores by name that says why to give up, if it should."""
+        """A function for a job to report scores: (images, scores by name) -> a reason to prune the trial, or None.
+
+        None where the study does not prune, or has no running trial of this job's folder.
+        """
         if self.pruner == "none":
             return None
         optuna = import_optuna()
@@ -98,13 +101,13 @@ class StudyLocation:
 
 @dataclass
 class Search:
-    """A study's plan, checked before anything is written."""
+    """The settings of a search, checked before anything is written."""
 
     words: list[Override]
-    objectives: list[tuple[str, bool]]  # scores' names, and whether less is better
+    objectives: list[tuple[str, bool]]  # names of scores, and whether less is better
     conf: Any
     folder: Path
-    images: int  # that a trial trains on
+    images: int  # trainer.images of each trial
     space: dict[str, Any] = field(init=False)
     fixed: list[str] = field(init=False)
 
@@ -130,13 +133,13 @@ class Search:
         name = self.conf.study_name or self.folder.name
         storage = self.conf.storage or str(self.folder / JOURNAL)
         if "://" not in storage:
-            storage = str(Path(storage).absolute())  # for jobs that begin in another folder
+            storage = str(Path(storage).absolute())  # jobs may have another working directory
         warmup = int(self.conf.warmup * self.images)
         return StudyLocation(name, storage, self.objectives[0][0], self.conf.pruner, self.conf.startup_trials, warmup)
 
     @property
     def total(self) -> int:
-        """Trials in all; a grid has no more than its points."""
+        """The number of trials: n_trials, but for a grid at most its number of points."""
         return min(self.conf.n_trials, len(self.grid)) if self.conf.sampler == "grid" else int(self.conf.n_trials)
 
     @property
@@ -153,12 +156,12 @@ class Search:
             return samplers.CmaEsSampler(seed=seed, n_startup_trials=startup)
         if self.conf.sampler == "nsga2":
             return samplers.NSGAIISampler(seed=seed)
-        if self.conf.sampler in ("random", "grid"):  # Optuna's own grid wants to end the loop that asks it
+        if self.conf.sampler in ("random", "grid"):  # Optuna's own grid sampler needs study.optimize()
             return samplers.RandomSampler(seed=seed)
         return samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=True)
 
     def open(self) -> optuna.Study:
-        """The study, made or gone on with. Raises ValueError for one of another space or other objectives."""
+        """Create or continue the study. Raises ValueError for a study with another space or other objectives."""
         directions = ["minimize" if lower else "maximize" for _, lower in self.objectives]
         about = json.dumps(
             {"objectives": self.objectives, "fixed": sorted(self.fixed)}
@@ -188,7 +191,7 @@ class Search:
 
 
 def objectives(config: DictConfig, words: Sequence[str]) -> list[tuple[str, bool]]:
-    """The scores that are searched by, and whether less is better. Raises ValueError where there would be none."""
+    """The scores that the search optimizes, and whether less is better. Raises ValueError where there is none."""
     from gan_lab.config.sections import sections
     from gan_lab.core.runtime import choose_device
     from gan_lab.run.assembly import build_evaluator, data_set
@@ -198,7 +201,7 @@ def objectives(config: DictConfig, words: Sequence[str]) -> list[tuple[str, bool
         raise ValueError("hydra/sweeper=optuna needs scores while training, and evaluation.every=0")
     evaluator = build_evaluator(config, data_set(config), evaluation, choose_device("cpu"))
     chosen: list[str | None] = [*words] or [evaluation.select_by]
-    found = [evaluator.selecting(word, evaluation.selection_samples) for word in chosen]
-    if None in found:
+    result = [evaluator.selecting(word, evaluation.selection_samples) for word in chosen]
+    if None in result:
         raise ValueError("hydra/sweeper=optuna needs a score, and evaluation.metrics offers none that has a direction")
-    return [objective for objective in found if objective is not None]
+    return [objective for objective in result if objective is not None]

@@ -1,4 +1,4 @@
-"""A sweep from its first job to its table, whatever happens to its processes."""
+"""Runs a sweep and prints its table, also where processes are killed or the sweep is interrupted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gan_lab.sweep import findings, launchers, optuna_sweeper, plan, study, swee
 from gan_lab.sweep.interrupts import Interrupts
 from gan_lab.sweep.job import SweepJob
 
-Start = Callable[[Callable[[DictConfig], object]], int]  # hand the job to Hydra; returns its exit code
+Start = Callable[[Callable[[DictConfig], object]], int]  # starts Hydra with a task function; returns the exit code
 
 
 def supervise(
@@ -34,7 +34,7 @@ def supervise(
 ) -> int:
     """Run the sweep and print its table. Returns the exit code.
 
-    `jobs` is None where a sweeper makes them up; `search` is what our own one searches.
+    `jobs` is None where the sweeper chooses the jobs itself. `search` is the search of our own sweeper.
     """
     begin = time.time()
     planned = None if jobs is None else [table.Job.planned(folder, overrides) for overrides in jobs]
@@ -43,11 +43,11 @@ def supervise(
         at_a_time = f", {workers.count} at a time" if workers.count > 1 else ""
         jobs_of = "1 job" if len(planned) == 1 else f"{len(planned)} jobs"
         terminal().print(f"{jobs_of} in {folder}{at_a_time}", markup=False)
-        sys.stdout.flush()  # before the workers speak
-    apart = workers.count > 1 or workers.remote  # jobs have processes of their own
-    interrupts = Interrupts(_anyone_at_work(folder) if apart else None, folder if workers.remote else None)
+        sys.stdout.flush()  # before the workers print
+    separate = workers.count > 1 or workers.remote  # each job has its own process
+    interrupts = Interrupts(_any_job_running(folder) if separate else None, folder if workers.remote else None)
     try:
-        with _hydra_raises(), _own_plugins(), _planned(jobs, search, workers), interrupts:
+        with _hydra_raises(), _own_plugins(), _sweeper_input(jobs, search, workers), interrupts:
             total = search.total if search else len(planned or ())
             location = search.location if search else None
             job = SweepJob(
@@ -77,18 +77,19 @@ def supervise(
 def _report(
     planned: Sequence[table.Job] | None, folder: Path, begin: float, code: int, search: study.Search | None
 ) -> int:
-    """Print what is to be said at the end. Returns how many jobs have failed."""
-    found = planned if planned is not None else table.jobs_in(folder) if search else table.jobs_since(folder, begin)
-    if not found or not (search or code == 1 or any(job.seen_since(begin) for job in found)):
+    """Print the table and the results of a search. Returns how many jobs did not finish."""
+    jobs = planned if planned is not None else table.jobs_in(folder) if search else table.jobs_since(folder, begin)
+    if not jobs or not (search or code == 1 or any(job.seen_since(begin) for job in jobs)):
         return 0
-    told = findings.findings(search) if search else ()
-    return table.report(found, begin, interrupted=code in INTERRUPTED, findings=told)
+    lines = findings.findings(search) if search else ()
+    return table.report(jobs, begin, interrupted=code in INTERRUPTED, findings=lines)
 
 
 def _run_all(start: Start, job: SweepJob, planned: Sequence[table.Job]) -> int:
-    """Hand the job to Hydra; again where a worker process was killed, and its launcher has ended the others with it.
+    """Start Hydra with the job, and again where a worker process was killed: its launcher then ends all others, too.
 
-    Then those that were at work wait, and each has a turn alone: one that is killed once more takes nobody with it.
+    The jobs that were running at that time are left out of the next start. Afterwards they run one by one, so that a
+    job that is killed again ends no other job.
     """
     suspects: set[str] = set()
     code, broken = _run(start, job)
@@ -101,9 +102,9 @@ def _run_all(start: Start, job: SweepJob, planned: Sequence[table.Job]) -> int:
         ended = {name for name, state in states.items() if state not in ("killed", "not started", "interrupted")}
         _say(f"jobs that were at work then: {len(suspects)}; they run one by one after the others")
         code, broken = _run(start, replace(job, left_out=frozenset(suspects | ended)))
-    everybody = {one.path.name for one in planned}
+    names = {one.path.name for one in planned}
     for name in sorted(suspects):
-        code = max(code, _run(start, replace(job, left_out=frozenset(everybody - {name})))[0])
+        code = max(code, _run(start, replace(job, left_out=frozenset(names - {name})))[0])
     return code
 
 
@@ -132,24 +133,24 @@ def _say(line: str) -> None:
     print(f"gan-lab: {line}", file=sys.stderr)
 
 
-def _anyone_at_work(folder: Path) -> Callable[[], bool]:
+def _any_job_running(folder: Path) -> Callable[[], bool]:
     from gan_lab.tracking.run_directory import RunDirectory
 
     return lambda: any(RunDirectory(lock.parent).locked() for lock in folder.glob("*/.lock"))
 
 
-def _planned(
+def _sweeper_input(
     jobs: Sequence[Sequence[str]] | None, search: study.Search | None, workers: plan.Workers
 ) -> AbstractContextManager[None]:
-    """While it lasts, the sweeper hands out these jobs, or asks Optuna for some."""
+    """A context in which Hydra's sweeper runs these jobs, or our own sweeper runs this search."""
     if jobs:
-        return sweeper.planned(jobs)
+        return sweeper.use_jobs(jobs)
     return optuna_sweeper.use_search(search, workers.count) if search else nullcontext()
 
 
 @contextmanager
 def _own_plugins() -> Iterator[None]:
-    """Let Hydra take our sweeper and launchers, which lie in no package of plug-ins."""
+    """Register our sweeper and launchers with Hydra: they are not in a package hydra_plugins, where Hydra looks."""
     known = Plugins.instance().class_name_to_class
     for cls in (optuna_sweeper.OptunaSweeper, launchers.SlurmLauncher, launchers.RayLauncher):
         known[f"hydra_plugins.gan_lab.{cls.__name__}"] = cls
@@ -158,7 +159,7 @@ def _own_plugins() -> Iterator[None]:
 
 @contextmanager
 def _hydra_raises() -> Iterator[None]:
-    """Let Hydra raise what it would else print as a traceback; and joblib replace a worker that has grown, silently."""
+    """Make Hydra raise errors instead of printing tracebacks, and silence joblib's warning of a replaced worker."""
     before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -173,7 +174,7 @@ def _hydra_raises() -> Iterator[None]:
 
 
 def _end_workers() -> None:
-    """End joblib's worker processes, which it would keep for the next call: with this one's environment and folder."""
+    """End joblib's worker processes. Else the next sweep would get them, with this one's environment and folder."""
     from joblib.externals.loky import get_reusable_executor
 
     get_reusable_executor(reuse=True).shutdown(wait=True)

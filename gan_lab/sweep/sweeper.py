@@ -1,4 +1,4 @@
-"""Hydra's own sweeper, given the jobs that were planned and checked before it starts."""
+"""A sweeper in place of Hydra's own: it runs the jobs that were planned and checked before Hydra starts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import ClassVar
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 
-# Finding plug-ins executes their modules once more: what is imported before would be another class than Hydra's.
+# When Hydra looks for plug-ins, it executes their modules again. A class imported before that is not Hydra's class.
 Plugins.instance()
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: E402
 
 
-class Planned(BasicSweeper):
-    """Hands out the jobs of `planned`; where presets and the command line say what to sweep over was read before."""
+class PlannedSweeper(BasicSweeper):
+    """Runs the jobs of `use_jobs`. The config's own sweep parameters are ignored: they are in these jobs."""
 
     jobs: ClassVar[Sequence[Sequence[str]]] = ()
 
@@ -24,23 +24,23 @@ class Planned(BasicSweeper):
 
     @staticmethod
     def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
-        return list(BasicSweeper.split_overrides_to_chunks([list(job) for job in Planned.jobs], max_batch_size))
+        return list(BasicSweeper.split_overrides_to_chunks([list(job) for job in PlannedSweeper.jobs], max_batch_size))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Compose no job on trial, which Hydra does for all before the first starts, at the cost of starting them.
+        """Does nothing. Hydra's own method composes all jobs before the first one starts, which takes long.
 
-        Each value was composed beside the others' first ones, which is as good as trying all of their combinations:
-        which keys there are depends on the choice in one group.
+        Each value was already composed with the first values of the other keys. That is enough, because a choice in one
+        group alone decides which keys there are.
         """
 
 
 @contextmanager
-def planned(jobs: Sequence[Sequence[str]]) -> Iterator[None]:
-    """Let Hydra take `Planned` where a config names Hydra's own sweeper, the only name that it would accept."""
+def use_jobs(jobs: Sequence[Sequence[str]]) -> Iterator[None]:
+    """A context in which Hydra uses `PlannedSweeper` with these jobs in place of its own sweeper, under that name."""
     known = Plugins.instance().class_name_to_class
     name = f"{BasicSweeper.__module__}.{BasicSweeper.__name__}"
-    before, known[name], Planned.jobs = known[name], Planned, jobs
+    before, known[name], PlannedSweeper.jobs = known[name], PlannedSweeper, jobs
     try:
         yield
     finally:
-        known[name], Planned.jobs = before, ()
+        known[name], PlannedSweeper.jobs = before, ()

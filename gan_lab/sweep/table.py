@@ -1,4 +1,4 @@
-"""The table that a sweep ends with, read from the jobs' folders: launchers in other processes tell nothing else."""
+"""The table at the end of a sweep, read from the jobs' folders, because jobs may run in other processes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from gan_lab.tracking.run_directory import RunDirectory
 
 SEED = "trainer.seed"
 DONE = ("finished", "pruned")
-REASONS = 10  # how many failed jobs are told about below the table
+REASONS = 10  # failed jobs whose reasons are printed below the table
 
 
 @dataclass
 class Job:
-    """A job's folder and its overrides by key. What it did is read from the folder, when asked."""
+    """A job's folder and its overrides by key. `read` gets its result from the folder."""
 
     path: Path
     overrides: dict[str, str]
@@ -40,12 +40,12 @@ class Job:
         return cls(sweep_dir / job_name(overrides), plan.values(overrides))
 
     def seen_since(self, start: float) -> bool:
-        """Whether Hydra has begun it, if only to skip it as finished, since a time."""
-        said = self.path / ".hydra" / "overrides.yaml"
-        return said.exists() and said.stat().st_mtime >= start
+        """Whether Hydra has started the job since a time, also where it was then skipped as finished."""
+        overrides = self.path / ".hydra" / "overrides.yaml"
+        return overrides.exists() and overrides.stat().st_mtime >= start
 
     def read(self, begun: bool) -> Outcome:
-        """What became of it. `begun`: whether it was, this time, by a sweep that was not interrupted."""
+        """The job's result. `begun`: whether this sweep has started it and was not interrupted."""
         directory = RunDirectory(self.path)
         summary, status = directory.summary, directory.status()
         error = summary.get("error")
@@ -65,7 +65,7 @@ class Job:
 
 @dataclass
 class Outcome:
-    """How a job ended."""
+    """The result of a job: its status, time and scores."""
 
     job: Job
     status: str
@@ -76,20 +76,20 @@ class Outcome:
 
 
 def jobs_since(sweep_dir: Path, start: float) -> list[Job]:
-    """The jobs that Hydra has begun since a time, in that order: it writes each one's overrides anew."""
+    """The jobs that Hydra has started since a time, in that order, by the time of their overrides.yaml."""
     files = sorted(sweep_dir.glob("*/.hydra/overrides.yaml"), key=lambda path: path.stat().st_mtime_ns)
     jobs = [Job(path.parent.parent, plan.values(yaml.safe_load(path.read_text()))) for path in files]
     return [job for job in jobs if job.seen_since(start)]
 
 
 def jobs_in(sweep_dir: Path) -> list[Job]:
-    """All jobs that were ever begun there, in the order of their first beginning."""
+    """All jobs that were ever started in the folder, in the order of their first start."""
     files = sorted(sweep_dir.glob("*/.hydra/overrides.yaml"), key=lambda path: path.parent.parent.stat().st_ctime_ns)
     return [Job(path.parent.parent, plan.values(yaml.safe_load(path.read_text()))) for path in files]
 
 
 def report(jobs: Sequence[Job], start: float, *, interrupted: bool, findings: Sequence[str] = ()) -> int:
-    """Print the table, what seeds make of it, what a search has found, and why jobs failed.
+    """Print the table, a table over seeds, the results of a search, and why jobs failed.
 
     Returns how many did not finish.
     """
@@ -113,7 +113,7 @@ def report(jobs: Sequence[Job], start: float, *, interrupted: bool, findings: Se
         _print(output, outcomes, {key: label for key, label in labels.items() if key != SEED}, _seed_rows)
     for line in findings:
         output.print(line, markup=False)
-    _tell_why(output, [outcome for outcome in unfinished if not (interrupted and outcome.status == "interrupted")])
+    _print_reasons(output, [outcome for outcome in unfinished if not (interrupted and outcome.status == "interrupted")])
     if len(unfinished) < len(outcomes) > 1:
         output.print(f"\nnext      gan-lab compare {folder} --html page.html", markup=False)
     return len(unfinished)
@@ -123,7 +123,7 @@ def _any_offline(outcomes: Iterable[Outcome]) -> bool:
     return any(outcome.wandb and not outcome.wandb.startswith("http") for outcome in outcomes)
 
 
-def _tell_why(output: Console, unfinished: Sequence[Outcome]) -> None:
+def _print_reasons(output: Console, unfinished: Sequence[Outcome]) -> None:
     begun = [outcome for outcome in unfinished if outcome.status != "not started"]
     for outcome in begun[:REASONS]:
         output.print(f"{outcome.status}  {outcome.job.path}", markup=False, style="bold red")
@@ -137,25 +137,28 @@ def _tell_why(output: Console, unfinished: Sequence[Outcome]) -> None:
 
 # -- tables ------------------------------------------------------------------------------------------------------------
 
-NARROW = 12  # characters of a head's line where room is short
+NARROW = 12  # characters of a line in a head, where the terminal is narrow
 
 
 def _print(output: Console, outcomes: Sequence[Outcome], labels: Mapping[str, str], rows: Any) -> None:
-    """Where room is short names take several lines, then the folders' names go: those of failed jobs are told below."""
+    """Print the table so that it fits: first long heads take several lines, then the folders are left out.
+
+    The folders of failed jobs are printed below the table.
+    """
     scores = list(dict.fromkeys(name for outcome in outcomes for name in outcome.scores))
     for narrow, folders in ((False, True), (True, True), (True, False)):
         table = rows(outcomes, labels, scores, narrow=narrow, folders=folders)
         width = Measurement.get(output, output.options.update(max_width=10_000), table).maximum
         if width <= output.width:
             break
-    output.width = max(output.width, width)  # better in broken lines than cut off
+    output.width = max(output.width, width)  # the terminal then wraps the lines; rich would cut them
     output.print(table, soft_wrap=False)
 
 
 def _table(
     outcomes: Sequence[Outcome], labels: Mapping[str, str], names: Iterable[str], scores: Iterable[str], narrow: bool
 ) -> Table:
-    """Columns of what differs, of other words, and of scores."""
+    """An empty table with columns for the differing settings, for other names, and for scores."""
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     for key, label in labels.items():
         values = (shortened(outcome.job.overrides.get(key, "")) for outcome in outcomes)
@@ -169,7 +172,7 @@ def _table(
 
 
 def _broken(name: str) -> str:
-    """A score's name in lines of few characters, each ending with the mark at which it is broken."""
+    """A score's name in short lines, broken after the characters / _ and -."""
     lines = [""]
     for word in re.findall(r"[^/_-]+[/_-]?", name):
         if lines[-1] and len(lines[-1] + word) > NARROW:
@@ -200,7 +203,7 @@ def _rows(
 def _seed_rows(
     outcomes: Sequence[Outcome], labels: Mapping[str, str], scores: Sequence[str], narrow: bool, folders: bool
 ) -> Table:
-    """A row for all jobs that differ only in their seeds."""
+    """A table with one row for all jobs that differ only in their seeds."""
     groups: dict[tuple[str, ...], list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault(tuple(outcome.job.overrides.get(key, "") for key in labels), []).append(outcome)

@@ -1,1 +1,1 @@
-"""Tasks: what is a move in this problem. One task a file; every module here is imported by the registry."""
+"""Tasks: the networks, players and phases of a kind of game. One task a file; the registry imports every module."""

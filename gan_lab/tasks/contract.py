@@ -1,4 +1,4 @@
-"""What a kind of game says to everything around the loop: sampling, scores, pictures, health and the command line.
+"""The contract between a task and the code around the loop: sampling, scores, pictures, health and commands.
 
 A task is a class in a file of its own. It subclasses `Task`, sets what differs, and is registered:
 
@@ -21,7 +21,7 @@ from gan_lab.core.types import AdversarialLoss, Data, Phase
 from gan_lab.datasets.store import Store, unscale
 from gan_lab.display.pictures import Sheet, grid, scatter
 
-CHUNK = 64  # examples that are made at once: example i of a seed is the same however many are asked for
+CHUNK = 64  # examples made at once, so that example i of a seed does not depend on the number of examples
 Example = dict[str, Tensor]  # rows of named columns, on the CPU
 Signals = Callable[[nn.ModuleDict, nn.ModuleDict], Mapping[str, float]]  # of the playing nets and the averaged ones
 Layout = Callable[[Any, int, int, Tensor | None], Sheet]  # of a trained run, a number, a seed, and chosen classes
@@ -30,9 +30,9 @@ Layout = Callable[[Any, int, int, Tensor | None], Sheet]  # of a trained run, a 
 class Parts(Protocol):
     """Makes parts of any registry: `parts.generator()`, `parts.degradation()`, ... as the config chooses them.
 
-    `parts.generator(takes=["input_shape"], input_shape=(3, 16, 16))` gives a part a value by name, in place of what is
-    known of the data; `takes` names values that the part must ask for. Raises ValueError in one line where the part
-    does not take them, where it asks for a value that nobody has, or where the config chooses none.
+    `parts.generator(takes=["input_shape"], input_shape=(3, 16, 16))` gives a part values by name, in place of facts
+    about the data. `takes` names parameters that the part must have. Raises ValueError in one line where the part does
+    not have them, where a parameter has no value, or where the config chooses no part.
     """
 
     columns: Mapping[str, Any]  # of the data: `datasets.columns.Column` by name
@@ -50,55 +50,56 @@ class Task:
     nets: nn.ModuleDict
     players: Mapping[str, Sequence[str]]  # a player may own several nets; a net that no player owns is frozen
     forward_pass: type[ForwardPass]
-    averaged: Sequence[str] = ()  # nets of which an exponential moving average is kept, for examples
+    boundary: float | None = 0.0  # the logit at which D judges real and fake equally likely; None: no such logit
+    averaged: Sequence[str] = ()  # nets with an exponential moving average, which makes the examples
 
     def phases(self, loss: AdversarialLoss, regularizers: Mapping[str, Any]) -> list[Phase]:
-        """The moves of a step, in their order. `core.types.regularized` puts regularizers where they belong."""
+        """The phases of a step, in order. `core.types.regularized` adds the regularizers to them."""
         raise NotImplementedError(f"{type(self).__name__} says no phases")
 
-    # -- what it makes, and how that is measured -------------------------------------------------------------------
+    # -- examples and their measures -------------------------------------------------------------------------------
 
-    columns: frozenset[str] = frozenset({"sample"})  # that `examples` yields; a measure is offered where they suffice
-    measures: Sequence[str] | None = None  # scored unless others are named, the first one selects; None: all there are
-    reference: str = "sample"  # the column of the data that samples should look like
-    needs_data: bool = False  # whether examples are made from data (held-out ones, where there are), or from noise
-    deterministic: bool = False  # whether examples depend on the data alone: then one noise seed is enough
-    conditions: str = ""  # what examples are made under: scores under other ones are not compared
-    selects_from: int = 0  # images: once that stage has scores, earlier ones choose no checkpoint
+    columns: frozenset[str] = frozenset({"sample"})  # yielded by `examples`; a measure must find all that it reads
+    measures: Sequence[str] | None = None  # the default scores, the first of which selects; None: all possible ones
+    reference: str = "sample"  # the column of the data with which samples are compared
+    needs_data: bool = False  # whether examples are made from data (held-out ones, if there are any), not from noise
+    deterministic: bool = False  # whether examples depend on the data alone, so that one noise seed is enough
+    conditions: str = ""  # settings of the examples; scores with different ones are not compared
+    selects_from: int = 0  # images at the start of the last stage; once it has scores, only these select a checkpoint
 
     def examples(self, nets: nn.ModuleDict, num: int, seed: int, data: Data | None) -> Iterator[Example]:
-        """Up to `num` examples, some at a time, by `nets` in the mode that they are in.
+        """Up to `num` examples in batches, made by `nets` in their current mode.
 
-        The one source of samples, scores, pictures and checks. `data` is None where `needs_data` is false.
+        All samples, scores, pictures and checks use it. `data` is None where `needs_data` is false.
         """
         raise NotImplementedError(f"{type(self).__name__} makes no examples")
 
-    def bar(self, columns: Mapping[str, Tensor]) -> tuple[str, Tensor] | None:
-        """What a trivial solution makes of these columns of examples, and its name; None where there is none.
+    def bar(self, columns: Mapping[str, Tensor]) -> tuple[str, Tensor]:
+        """The name of a trivial solution, and its output for these columns of examples.
 
-        Measures of it stand beside those of the trained nets.
+        Its measures are reported beside those of the trained networks. It is called only if `columns` contains "bar".
         """
-        return None
+        raise NotImplementedError(f"{type(self).__name__} has no bar")
 
-    translates: bool = False  # whether `gan-lab apply` means something here
-    factor: int = 1  # how many times larger than their sources outputs are
+    translates: bool = False  # whether `gan-lab apply` works with this task
+    factor: int = 1  # height and width of an output over those of its source
 
     def source_of(self, picture: Tensor, alpha: Tensor | None) -> Tensor:
-        """What `translate` takes, of a user's own picture [1, C, h, w] and its opacity [1, 1, h, w] in [0, 1]."""
+        """The source for `translate`, from a user's picture [1, C, h, w] and its opacity [1, 1, h, w] in [0, 1]."""
         return picture
 
     def translate(self, nets: nn.ModuleDict, source: Tensor) -> Tensor:
-        """Outputs on the CPU for sources [B, C, h, w] of any size: what `gan-lab apply` does with files."""
+        """Outputs on the CPU for sources [B, C, h, w] of any size, for `gan-lab apply`."""
         raise NotImplementedError(f"{type(self).__name__} translates nothing")
 
-    # -- what people see -------------------------------------------------------------------------------------------
+    # -- display ---------------------------------------------------------------------------------------------------
 
-    shown: int | None = None  # examples in a picture; None: as many as `tracking.samples` says
-    takes_label: bool = False  # whether `gan-lab sample --label` means something here
+    shown: int | None = None  # examples in a picture; None: `tracking.samples`
+    takes_label: bool = False  # whether `gan-lab sample --label` works with this task
     layouts: ClassVar[Mapping[str, Layout]] = {}  # of `gan-lab sample --grid`
 
     def sheet(self, examples: Example, data: Data | None) -> Sheet:
-        """Examples laid out to be looked at: images in a grid, points over the data."""
+        """A sheet of examples: images in a grid, points over the data."""
         sample = examples["sample"]
         if sample.dim() == 4:
             return Sheet(grid(unscale(sample).numpy()))
@@ -106,7 +107,7 @@ class Task:
         return Sheet(scatter(sample, known))
 
     def signals(self, train: Data, held_out: Data | None, device: torch.device) -> Signals | None:
-        """Its own signs of ill health, looked at while training: numbers by the names of `run.health.RULES`."""
+        """A function that computes the task's own health signals: numbers by the names of `run.health.RULES`."""
         return None
 
 
@@ -114,7 +115,7 @@ class Task:
 
 
 def joined(examples: Iterator[Example]) -> Example:
-    """All examples of an iterator as one."""
+    """All batches of an iterator joined into one."""
     parts = list(examples)
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
@@ -122,14 +123,14 @@ def joined(examples: Iterator[Example]) -> Example:
 def chosen_rows(length: int, num: int, seed: int) -> Iterator[Tensor]:
     """Indices of up to `num` of `length` rows, some at a time: a permutation keyed by the seed.
 
-    Sorted data come mixed, and no row comes twice: of fewer rows than are asked for, each comes once.
+    The order is random, also for sorted data. No row comes twice: where `num` exceeds `length`, each row comes once.
     """
     order = torch.randperm(length, generator=torch.Generator().manual_seed(key("rows", seed)))
     yield from order[:num].split(CHUNK)
 
 
 class RowDraws:
-    """Random numbers of rows, keyed by the row and a seed: a row has the same ones in any batch, on any device.
+    """Random numbers for rows, keyed by row and seed: a row gets the same numbers in any batch and on any device.
 
     Called as `ForwardPass.draw` is: with a stream's name, a shape, and `kind` normal or uniform.
     """
@@ -148,7 +149,7 @@ class RowDraws:
 
 
 def picture_values(shape: tuple[int, ...]) -> dict[str, Any]:
-    """What parts ask for of pictures (C, H, W): `image_channels`, and `image_size`, an int or (height, width)."""
+    """Values for parts from a picture's shape (C, H, W): `image_channels`, and `image_size`, an int or (H, W)."""
     channels, height, width = shape
     return {"image_channels": channels, "image_size": height if height == width else (height, width)}
 
@@ -159,14 +160,14 @@ def device_of(nets: nn.ModuleDict) -> torch.device:
 
 @torch.no_grad()
 def tried_out(name: str, net: nn.Module, *inputs: Tensor | None) -> Any:
-    """What a network makes of a few rows, in eval mode: a misfit is a message and not a traceback from a layer.
+    """A network's output for a few rows, in eval mode. A mismatch becomes a message, not a traceback from a layer.
 
     Raises ValueError with the network's name (`generator=unet`) and the reason.
     """
     mode = net.training
     try:
         return net.eval()(*inputs)
-    except Exception as error:  # layers raise whatever they like
+    except Exception as error:  # layers may raise any exception
         shapes = ", ".join(" x ".join(map(str, x.shape[1:])) for x in inputs if x is not None)
         why = " ".join(str(error).split())[:200]
         raise ValueError(f"{name} does not take {shapes}: {why}; choose another part, or other data") from error

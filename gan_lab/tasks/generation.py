@@ -1,4 +1,4 @@
-"""Generation: a generator that turns noise into samples, a discriminator that tells them from the data."""
+"""Generation: a generator turns noise into samples, and a discriminator distinguishes them from the data."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ class Classification:
 
 @tasks.register("generation")
 class Generation(Task):
-    """The game of Goodfellow et al. (2014): D moves `n_critic` times, then G once.
+    """The game of Goodfellow et al. (2014): in each step D moves `n_critic` times, then G once.
 
-    A discriminator that classifies adds its cross-entropy to both players' objectives. With `freeze_discriminator`,
-    that many of D's first layers stay as they begin (FreezeD: Mo et al. 2020, arXiv 2002.10964), for fine-tuning with
-    `init_from`. Raises ValueError where the generator has no `latent_dim`, or the networks do not fit the data or each
-    other.
+    The cross-entropy of a discriminator that also classifies is added to both players' objectives.
+    `freeze_discriminator` is the number of D's first layers that do not learn (FreezeD: Mo et al. 2020, arXiv
+    2002.10964), for fine-tuning with `init_from`. Raises ValueError where the generator has no `latent_dim`, or where
+    the networks do not fit the data or each other.
     """
 
     players: Mapping[str, tuple[str, ...]] = {"generator": ("generator",), "discriminator": ("discriminator",)}
@@ -122,12 +122,12 @@ class Generation(Task):
             raise ValueError(f"{type(generator).__name__} needs an attribute latent_dim: how many numbers it takes")
         self.latent_dim: int = generator.latent_dim
         self.sample_shape, self.num_classes = tuple(sample_shape), num_classes
-        self.shown = 1000 if len(self.sample_shape) == 1 else None  # a cloud of points wants more than a grid
+        self.shown = 1000 if len(self.sample_shape) == 1 else None  # a cloud of points needs more than a grid
         self.n_critic, self.discriminator_weight = n_critic, discriminator_weight
         self.classification_weight = classification_weight
-        self.boundary: float | None = 0.0  # the logit at which D holds a sample as likely real as fake
+        self.boundary: float | None = 0.0  # the logit at which D judges real and fake equally likely
         self.offers = self._check_shapes()
-        # Whether some network looks at labels. One that does not say so may.
+        # Whether a network uses labels. A network without the attribute `conditioning` may use them.
         self.conditional = bool(num_classes) and any(
             getattr(net, "conditioning", None) != "none" for net in self.nets.values()
         )
@@ -135,9 +135,9 @@ class Generation(Task):
         freeze_first_layers(discriminator, freeze_discriminator)
 
     def _check_shapes(self) -> set[str]:
-        """Two samples through both networks, so that a misfit is a message and not a traceback from a layer.
+        """Run two samples through both networks: a mismatch becomes a message, not a traceback from a layer.
 
-        Returns what D's output has besides logits.
+        Returns the names of what the pass offers besides logits.
         """
         generator, discriminator = self.nets["generator"].eval(), self.nets["discriminator"].eval()
         device = next(generator.parameters()).device
@@ -145,15 +145,15 @@ class Generation(Task):
         with torch.no_grad():
             fake = generator(torch.zeros(2, self.latent_dim, device=device), label)
             if tuple(fake.shape) != (2, *self.sample_shape):
-                made = tuple(fake.shape[1:])
+                shape = tuple(fake.shape[1:])
                 raise ValueError(
-                    f"{type(generator).__name__} makes samples of shape {made}; the data set's are {self.sample_shape}"
+                    f"{type(generator).__name__} makes samples of shape {shape}; the data set's are {self.sample_shape}"
                 )
             output = discriminator(fake, label)
         return offered(discriminator, output) | {"latent"}
 
     def phases(self, loss: AdversarialLoss, regularizers: Mapping[str, Any]) -> list[Phase]:
-        """D's moves and G's. Raises ValueError where a regularizer needs what the discriminator does not return."""
+        """D's and G's phases. Raises ValueError for a regularizer that needs more than the discriminator returns."""
         self.boundary = getattr(loss, "boundary", None)
         check_needs(regularizers, self.offers, self.nets["discriminator"])
         discriminator: dict[str, Term] = {"adversarial": AdversarialTerm(loss.discriminator, self.discriminator_weight)}
@@ -170,9 +170,9 @@ class Generation(Task):
     # -- samples -------------------------------------------------------------------------------------------------
 
     def latents(self, num: int, seed: int) -> tuple[Tensor, Tensor | None]:
-        """Latents [num, latent_dim] and, with labels, classes [num], on the CPU: a seed means the same on any device.
+        """Latents [num, latent_dim] and, with labels, classes [num], on the CPU: the same for a seed on any device.
 
-        The first ones of a seed are the same however many are asked for.
+        The first ones of a seed do not depend on `num`.
         """
         z, labels = [], []
         for start in range(0, num, CHUNK):
@@ -184,7 +184,7 @@ class Generation(Task):
 
     @torch.no_grad()
     def generate(self, nets: nn.ModuleDict, z: Tensor, label: Tensor | None) -> Tensor:
-        """Samples [N, ...] on the CPU for given latents and classes, by `nets` in the mode that they are in."""
+        """Samples [N, ...] on the CPU for given latents and classes, made by `nets` in their current mode."""
         generator = nets["generator"]
         device = next(generator.parameters()).device
         samples = []
@@ -195,27 +195,28 @@ class Generation(Task):
         return torch.cat(samples)
 
     def sample(self, nets: nn.ModuleDict, num: int, seed: int, *, label: Tensor | None = None) -> Tensor:
-        """Samples [num, ...] on the CPU from `nets` (the averaged ones, say), of random classes or given ones [num]."""
+        """Samples [num, ...] on the CPU from `nets`, of random classes or of given ones [num]."""
         return torch.cat([example["sample"] for example in self.examples(nets, num, seed, label=label)])
 
     def examples(
         self, nets: nn.ModuleDict, num: int, seed: int, data: Data | None = None, *, label: Tensor | None = None
     ) -> Iterator[Example]:
         """`sample`s and, where the generator uses the label, the classes that they were made for."""
-        z, asked = self.latents(-(-num // CHUNK) * CHUNK, seed)  # whole chunks: batch norm may look at them
-        if asked is not None and label is not None:
-            asked[: len(label)] = label
+        z, classes_drawn = self.latents(-(-num // CHUNK) * CHUNK, seed)  # whole chunks, for batch norm's statistics
+        if classes_drawn is not None and label is not None:
+            classes_drawn[: len(label)] = label
         uses_label = self.uses_label(nets)
         for start in range(0, num, CHUNK):
             rows = slice(start, start + CHUNK)
             left = num - start
-            example = {"sample": self.generate(nets, z[rows], None if asked is None else asked[rows])[:left]}
-            if asked is not None and uses_label:
-                example["label"] = asked[rows][:left]
+            chosen = None if classes_drawn is None else classes_drawn[rows]
+            example = {"sample": self.generate(nets, z[rows], chosen)[:left]}
+            if chosen is not None and uses_label:
+                example["label"] = chosen[:left]
             yield example
 
     def logits(self, nets: nn.ModuleDict, samples: Tensor, label: Tensor | None) -> Tensor:
-        """What the discriminator makes of samples [N, ...] with these classes, unaugmented: [N]."""
+        """The discriminator's logits [N] for samples [N, ...] with these classes, without augmentation."""
         output = nets["discriminator"](samples, label)
         logits: Tensor = output.logits if isinstance(output, DiscriminatorOutput) else output
         return per_sample(logits.float())
@@ -233,9 +234,9 @@ class Generation(Task):
 
 
 def freeze_first_layers(net: nn.Module, count: int) -> None:
-    """Let the first `count` layers with weights, and whatever lies between them, stay as they are.
+    """Freeze the first `count` layers with weights, and the modules between them.
 
-    Layers count in the order in which the network defines them. Raises ValueError where it has no more than that.
+    Layers count in the order in which the network defines them. Raises ValueError where no layer would be left.
     """
     if not count:
         return

@@ -1,8 +1,8 @@
-"""A pass in which a discriminator judges real and fake samples: what losses and regularizers look at."""
+"""A pass in which a discriminator judges real and fake samples, for losses and regularizers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -46,31 +46,37 @@ class JudgedPass(ForwardPass):
     def fake_output(self) -> DiscriminatorOutput:
         return self._both[1] if self._together else self.judge(self.fake, self._seen_label("fake_label"), "fake")
 
+    @property
+    def _augment(self) -> Callable[..., Tensor]:
+        """The task's augmentation of what the discriminator sees, if it has one."""
+        augment: Callable[..., Tensor] = getattr(self.task, "augment", _unchanged)
+        return augment
+
     def with_condition(self, sample: Tensor) -> Tensor:
-        """A sample and what the discriminator sees beside it: here nothing."""
+        """The discriminator's input for a sample: here the sample alone. A task may add a condition."""
         return sample
 
     def _seen_label(self, name: str) -> Tensor | None:
-        """Labels, where some network looks at them: else nobody need draw them."""
+        """Labels, or None where no network uses them, so that they need not be drawn."""
         label: Tensor | None = getattr(self, name) if getattr(self.task, "conditional", True) else None
         return label
 
     @property
     def _together(self) -> bool:
-        """Whether D's main phase shows it real and fake samples at once: where it looks at each row by itself."""
+        """Whether D judges real and fake samples in one batch: in its main phase, if it judges rows independently."""
         phase = self.phase
         return (
             phase.player == "discriminator"
             and "adversarial" in phase.terms
             and not phase.probes
             and getattr(self.task, "judges_rows", False)
-            and type(self).judge is JudgedPass.judge  # or a task judges in a way of its own
+            and type(self).judge is JudgedPass.judge  # a task may override `judge`
         )
 
     @cached_property
     def _both(self) -> list[DiscriminatorOutput]:
         """The outputs for real and fake samples, from one pass."""
-        augment = self.task.augment
+        augment = self._augment
         sides = ((self.real, "real"), (self.fake, "fake"))
         samples = torch.cat([augment(self, self.with_condition(x), stream) for x, stream in sides])
         labels = [label for name in ("real_label", "fake_label") if (label := self._seen_label(name)) is not None]
@@ -88,7 +94,7 @@ class JudgedPass(ForwardPass):
 
     def judge(self, sample: Tensor, label: Tensor | None, stream: str) -> DiscriminatorOutput:
         """The discriminator on augmented samples, with logits in at least single precision."""
-        return self._output(self.task.augment(self, self.with_condition(sample), stream), label)
+        return self._output(self._augment(self, self.with_condition(sample), stream), label)
 
     def _output(self, seen: Tensor, label: Tensor | None) -> DiscriminatorOutput:
         output = self.net("discriminator")(seen, label)
@@ -97,7 +103,10 @@ class JudgedPass(ForwardPass):
         return output._replace(logits=output.logits.float()) if low else output
 
     def observe(self) -> Mapping[str, Tensor]:
-        """Where this phase trains D on both: its mean logits, and its accuracies if single logits say what it holds."""
+        """In a phase that trains D on real and fake samples: its logits, and its accuracies if the loss has a boundary.
+
+        Also the accuracy of D's classifier, if it has one.
+        """
         if self.phase.player != "discriminator" or not {"real_output", "fake_output"} <= vars(self).keys():
             return {}
         real, fake, boundary = self.real_logits, self.fake_logits, self.task.boundary
@@ -111,15 +120,19 @@ class JudgedPass(ForwardPass):
 
 
 def _rows(output: DiscriminatorOutput, rows: slice) -> DiscriminatorOutput:
-    """What a discriminator said of some of the samples."""
+    """A part of a discriminator's output: the given rows."""
     classes = output.class_logits
     return DiscriminatorOutput(
         output.logits[rows], None if classes is None else classes[rows], [feature[rows] for feature in output.features]
     )
 
 
+def _unchanged(forward: ForwardPass, samples: Tensor, stream: str) -> Tensor:
+    return samples
+
+
 def offered(net: nn.Module, output: Any) -> set[str]:
-    """What a discriminator's output for two samples has besides logits. Raises ValueError for odd logits."""
+    """The names of what D's output for two samples has besides logits. Raises ValueError for a wrong logits' shape."""
     output = output if isinstance(output, DiscriminatorOutput) else DiscriminatorOutput(output)
     if output.logits.dim() < 1 or output.logits.shape[0] != 2:
         raise ValueError(

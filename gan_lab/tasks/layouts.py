@@ -1,4 +1,4 @@
-"""Layouts of `gan-lab sample --grid` for generators of pictures: what a run has learnt, to be judged by eye."""
+"""Layouts of `gan-lab sample --grid` for generators of pictures, to judge by eye what a run has learnt."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_CLASSES = 100  # rows that a picture may have
 def interpolation(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
     """`num` rows, each from one latent to another along a great circle (White 2016, arXiv 1609.04468, section 2.1).
 
-    A row keeps its class. Smooth changes, without a jump, speak against a generator that has learnt pictures by heart.
+    A row has one class. Smooth changes without jumps are evidence that the generator does not only copy pictures.
     """
     z, classes = run.task.latents(2 * num, seed)
     if labels is not None:
@@ -36,7 +36,7 @@ def interpolation(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet
 
 
 def classes(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
-    """A row for each class, `num` pictures wide; a column has one latent, so it shows what the class alone changes."""
+    """A row for each class, `num` pictures wide. A column has one latent, so it shows the effect of the class alone."""
     if labels is None:
         count = run.about["num_classes"] or 0
         if count > MOST_CLASSES:
@@ -45,26 +45,26 @@ def classes(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
     z, _ = run.task.latents(num, seed)
     images = _generate(run, z.repeat(len(labels), 1), labels.repeat_interleave(num))
     names = run.about.get("class_names")
-    said = "rows: " + ", ".join(names[i] if names else str(i) for i in labels.tolist())
-    return Sheet(pictures.grid(unscale(images).numpy(), columns=num), said)
+    caption = "rows: " + ", ".join(names[i] if names else str(i) for i in labels.tolist())
+    return Sheet(pictures.grid(unscale(images).numpy(), columns=num), caption)
 
 
 def neighbours(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
-    """`num` samples on the left, and right of each the training pictures that are nearest to it, nearest first.
+    """`num` samples on the left, and to the right of each the nearest training pictures, nearest first.
 
-    Distances are root mean squares of pixel differences: they find copies, not likenesses.
+    Distances are root mean squares of pixel differences: they find copies, but not pictures that are merely similar.
     """
     data = run.dataset.load("train").columns["sample"]
     samples = unscale(run.examples(num, seed, labels)["sample"])
     flat = samples.flatten(1).float()
     chunks = [torch.cdist(flat, part.flatten(1).float()) for part in data.split(10_000)]
     distances, nearest = torch.cat(chunks, dim=1).topk(min(NEIGHBOURS, len(data)), largest=False)
-    found = data[nearest.flatten()]
+    training = data[nearest.flatten()]
     left = pictures.grid(samples.numpy(), columns=1)
-    right = pictures.grid(found.numpy(), columns=nearest.shape[1])
+    right = pictures.grid(training.numpy(), columns=nearest.shape[1])
     rms = (distances[:, 0] / flat.shape[1] ** 0.5).median().item()
-    said = f"nearest of {len(data):,} training pictures: root mean square difference {rms:.1f} of 255 (median)"
-    return Sheet(np.concatenate([left, right], axis=1), said)
+    caption = f"nearest of {len(data):,} training pictures: root mean square difference {rms:.1f} of 255 (median)"
+    return Sheet(np.concatenate([left, right], axis=1), caption)
 
 
 def _generate(run: Any, z: Tensor, label: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Signs of ill health of samples, and of what the discriminator makes of them: collapse, overfitting, statistics."""
+"""Health signals of samples and of the discriminator's outputs for them: collapse, overfitting, batch statistics."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from gan_lab.core.runtime import has_batch_statistics, inference
 from gan_lab.core.types import Data
 
 LOOKED_AT = 64  # samples, and examples of each split, at a look
-FEWEST = 8  # examples whose neighbours say something
-SEED = 0  # of the noise: the same at each look, so that a change is the generator's
-SMALL = 8  # pixels that pictures are averaged to before their distances are taken
+FEWEST = 8  # examples; with fewer, distances between neighbours mean nothing
+SEED = 0  # of the noise: the same at each look, so that only the generator changes the samples
+SMALL = 8  # pixels a side to which pictures are averaged before distances are computed
 
 
 def nearest_distance(samples: Tensor) -> float:
     """The mean Euclidean distance to the nearest other sample, [N, ...]; pictures are averaged to 8 x 8 pixels first.
 
-    A generator that has collapsed to a few modes still has a usual median distance between samples. Their nearest
-    neighbours give it away.
+    After a collapse to a few modes, the median distance between samples may still be normal. The distance to the
+    nearest neighbour shows the collapse.
     """
     if samples.dim() == 4:
         samples = adaptive_avg_pool2d(samples, SMALL)
@@ -33,24 +33,25 @@ def nearest_distance(samples: Tensor) -> float:
 
 
 def overfitting(known: Tensor, held_out: Tensor, fake: Tensor) -> float:
-    """How far D's mean output on held-out data has gone from that on training data to that on fakes: 0 not at all, 1
-    all the way. NaN where D does not tell training data from fakes.
+    """D's mean output on held-out data, as a position between that on training data (0) and that on fakes (1).
 
-    Logits [N]; Karras et al. (2020, arXiv 2006.06676, eq. 1, r_v).
+    NaN where D does not separate training data from fakes. Logits [N]; Karras et al. (2020, arXiv 2006.06676, eq. 1,
+    r_v).
     """
     a, b, c = (float(logits.double().mean()) for logits in (known, held_out, fake))
     return (a - b) / (a - c) if a > c else math.nan
 
 
 def statistics_gap(running: Tensor, batch: Tensor) -> float:
-    """The mean absolute difference of samples [N, ...] by batch norm's running statistics and by the batch's own."""
+    """The mean absolute difference between samples [N, ...] with running and with batch statistics of batch norm."""
     return float((running - batch).abs().mean())
 
 
 class SampleSignals:
-    """The signals of a task that makes samples of noise (`sample`, `latents`) and judges them (`logits`).
+    """The signals of a task that makes samples from noise (`sample`, `latents`) and judges them (`logits`).
 
-    Without held-out data, D's overfitting is not judged. It moves no statistics, and draws nothing that training would.
+    Without held-out data, there is no signal for D's overfitting. Computing the signals changes no statistics and uses
+    no random numbers of training.
     """
 
     def __init__(self, task: Any, train: Data, held_out: Data | None, device: torch.device) -> None:
@@ -70,10 +71,10 @@ class SampleSignals:
             with inference(averaged, "batch") as nets:
                 values["statistics_gap"] = statistics_gap(samples, task.sample(nets, count, SEED))
         if self._held_out is not None:
-            _, asked = task.latents(count, SEED)
+            _, label = task.latents(count, SEED)
             device = self._real.device
             with inference(playing, "running") as nets:
-                fake = task.logits(nets, samples.to(device), None if asked is None else asked.to(device))
+                fake = task.logits(nets, samples.to(device), None if label is None else label.to(device))
                 known = task.logits(nets, self._real, self._label)
                 held_out = task.logits(nets, *self._held_out)
             values["overfitting"] = overfitting(known, held_out, fake)
@@ -81,6 +82,6 @@ class SampleSignals:
 
 
 def _spread(data: Data, device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Examples evenly from the whole of some data, and so of each class even where these lie in order."""
+    """Samples and labels of rows that are evenly spaced over the data, so that sorted data give all classes."""
     rows = torch.linspace(0, len(data) - 1, min(LOOKED_AT, len(data))).long()
     return data.fetch("sample", rows, device), data.fetch("label", rows, device) if "label" in data else None

@@ -136,7 +136,6 @@ class Translation(Task):
                 "discriminator": parts.discriminator(sample_shape=seen, num_classes=None, **picture_values(seen)),
             }
         )
-        self.boundary: float | None = 0.0
         self.conditional = False  # no network looks at labels
         self.judges_rows = judges_rows(self.nets["discriminator"])
         self.offers = self._try_out(target_shape, seen)
@@ -221,7 +220,7 @@ class Translation(Task):
             return self.degradation.source_of(picture, alpha)
         return picture
 
-    def bar(self, columns: Mapping[str, Tensor]) -> tuple[str, Tensor] | None:
+    def bar(self, columns: Mapping[str, Tensor]) -> tuple[str, Tensor]:
         """The degradation's trivial solution; of pairs, the source itself, enlarged where it is smaller."""
         source, target = columns["source"], columns["target"]
         if self.degradation is not None:

@@ -1,4 +1,4 @@
-"""Where a run's story goes: its directory always, the console, and W&B."""
+"""Where a run's records are written: always its directory, and also the console and W&B."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 
 class Tracker(Protocol):
-    """Told everything that a run records. A service that fails must never fail the run."""
+    """Receives everything that a run records. A failure of the service must never fail the run."""
 
     def record(self, record: Mapping[str, Any]) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a live line in a terminal, plain lines elsewhere, few beside other jobs."""
+"""Progress of a run: a live line in a terminal, plain lines elsewhere, and fewer lines beside other jobs."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gan_lab.display.terminal import current_label, number, terminal
+from gan_lab.display.terminal import current_label, short_number, terminal
 from gan_lab.tracking.run_directory import SELECTION, SPEED
 
 PLAIN_SECONDS = 20.0  # between two lines without a terminal
 
 
 class Console:
-    """Progress with rate, time left and last losses, then where the pictures are and what to type next."""
+    """Prints progress with the rate, the time left and the last losses."""
 
     def __init__(self, total: int, done: int, description: list[str], losses: Sequence[str]) -> None:
-        """`losses` are the records' names that are worth the place: `generator/adversarial`."""
+        """`losses` are the names in the records whose values are printed, such as `generator/adversarial`."""
         self.terminal, self.losses = terminal(), losses
         self.total, self._printed = total, time.monotonic()
-        others = current_label()
-        self._alone = others is None
-        self._pause = PLAIN_SECONDS * (1 + (others.others if others else 0))
+        label = current_label()
+        self._alone = label is None
+        self._pause = PLAIN_SECONDS * (1 + (label.others if label else 0))
         self._progress: Progress | None = None
         for line in description if self._alone else description[:1]:  # the rest is the same for all jobs
             self.say(line)
@@ -48,9 +48,8 @@ class Console:
             if scores and self._alone:
                 self.say(f"  {record['images']:,} images: {_words(scores)}")
             return
-        losses = "  ".join(
-            f"{name.split('/')[0][0].upper()} {number(value)}" for name, value in record.items() if name in self.losses
-        )
+        kept = {name: value for name, value in record.items() if name in self.losses}
+        losses = "  ".join(f"{name.split('/')[0][0].upper()} {short_number(value)}" for name, value in kept.items())
         images, speed = record["images"], record[SPEED]
         if self._progress:
             self._progress.update(self._task, completed=images, speed=speed, losses=losses)
@@ -79,11 +78,11 @@ class Console:
 
 
 def _words(scores: Mapping[str, Any]) -> str:
-    """The scores that there is room for: `fd 1.2  coverage 0.8`."""
+    """The headline scores in a line: `fd 1.2  coverage 0.8`."""
     from gan_lab.metrics.base import is_headline, short_names
 
     kept = {name: value for name, value in scores.items() if is_headline(name)}
-    return "  ".join(f"{short} {number(kept[name])}" for name, short in short_names(kept).items())
+    return "  ".join(f"{short} {short_number(kept[name])}" for name, short in short_names(kept).items())
 
 
 def last_words(summary: Mapping[str, Any], path: Path, picture: Path | None, *, short: bool) -> list[str]:
@@ -97,10 +96,10 @@ def last_words(summary: Mapping[str, Any], path: Path, picture: Path | None, *, 
         return lines
     if best := summary.get("best"):
         where = "the last" if best["images"] == summary["images"] else f"that of {best['images']:,} images"
-        lines.append(f"best      {where}, by {best['metric']} {number(best['value'])} while training")
+        lines.append(f"best      {where}, by {best['metric']} {short_number(best['value'])} while training")
     for back in summary.get("rollbacks") or ():
-        told = f"at {back['from']:,} images, to {back['to']:,}, learning rates x {back['learning_rate']:g}"
-        lines.append(f"went back {told}")
+        rates = f"learning rates x {back['learning_rate']:g}"
+        lines.append(f"went back at {back['from']:,} images, to {back['to']:,}, {rates}")
     for warning in summary.get("health") or ():
         since = "" if warning["images"] == warning["last"] else f"{warning['images']:,} to "
         lines.append(f"health    {warning['title']}, {since}{warning['last']:,} images")

@@ -1,4 +1,4 @@
-"""What must not leave this machine: values of environment variables whose names say that they are secret."""
+"""Removes secrets from what is sent: values of environment variables whose names mark them as secret."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Mapping
 from typing import Any
 
 SECRET_NAME = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
-SHORTEST = 8  # a shorter value, such as 1 or true, would stand in many innocent words
+SHORTEST = 8  # characters; a shorter value, such as 1 or true, occurs in many harmless words
 REPLACEMENT = "[redacted]"
 
 
 def _secrets() -> list[str]:
-    """Longest first: one may be a part of another."""
-    found = {value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= SHORTEST}
-    return sorted(found, key=len, reverse=True)
+    """The values of secret variables, longest first, because one may be a part of another."""
+    values = {value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= SHORTEST}
+    return sorted(values, key=len, reverse=True)
 
 
 def redacted(value: Any) -> Any:
-    """The same value with every such secret replaced in its strings, at any depth, keys included."""
+    """The same value with every secret in its strings replaced, at any depth, in keys too."""
     secrets = _secrets()
     return _replace(value, secrets) if secrets else value
 

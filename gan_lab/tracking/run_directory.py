@@ -1,4 +1,4 @@
-"""A run's directory: what it is, what it did, and how it ended, in files that a program or a person can read."""
+"""A run's directory: its config, records and summary, in files that a program or a person can read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-# What a run that was killed before its summary may have left; anything else in a folder is somebody's.
+# Files that a run writes. A folder with any other file belongs to somebody else, and no run starts in it.
 QUARANTINE = "quarantine.json"
 OURS = {
     ".hydra",
@@ -28,10 +28,10 @@ OURS = {
     "wandb",
     QUARANTINE,
 }
-# By whoever was killed while writing; pictures by their images.
+# Temporary files of a process that was killed while writing; pictures are named by their number of images.
 HALF_WRITTEN = re.compile(r"\.((config\.yaml|summary\.json|metrics\.jsonl|quarantine\.json)-\d+|\w+-\d+\.(png|txt))")
 SPEED = "performance/images_per_second"
-SELECTION = "selection/"  # of the names of scores that may have chosen a checkpoint
+SELECTION = "selection/"  # prefix of the names of scores that may have chosen a checkpoint
 
 
 class RunDirectory:
@@ -49,7 +49,7 @@ class RunDirectory:
     # -- before anything is written ----------------------------------------------------------------------------------
 
     def check(self, config_hash: str, resume: str) -> None:
-        """Raise ValueError where this run may not write here. Writes nothing."""
+        """Raise ValueError where a run with this config must not write here. Writes nothing."""
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"run_dir={self.path} is a file; give a folder")
         parent = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
@@ -59,8 +59,8 @@ class RunDirectory:
             raise ValueError(f"run_dir={self.path} cannot be written: {parent} is read-only for this user")
         if not self.path.exists():
             return
-        found = [path.name for path in self.path.iterdir()]
-        if strange := sorted(name for name in found if name not in OURS and not HALF_WRITTEN.fullmatch(name)):
+        files = [path.name for path in self.path.iterdir()]
+        if strange := sorted(name for name in files if name not in OURS and not HALF_WRITTEN.fullmatch(name)):
             names = ", ".join(strange[:3])
             raise ValueError(f"run_dir={self.path} holds files that are no run's ({names}); give another folder")
         if not self.summary:
@@ -86,7 +86,7 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def locked_by_us(self) -> Iterator[None]:
-        """The directory claimed while it lasts. Raises ValueError while another process has it."""
+        """A context in which this process holds the lock. Raises ValueError while another process has it."""
         self.lock()
         try:
             yield
@@ -97,9 +97,9 @@ class RunDirectory:
         self._lock.release()
 
     def locked(self) -> bool:
-        """Whether a living process trains here: `running` in the summary without it means killed.
+        """Whether a living process trains here. `running` in the summary without a lock means that it was killed.
 
-        Where this user may not ask, the summary is taken at its word.
+        Where this user may not open the lock file, the summary's status is believed.
         """
         if not self._lock.is_locked and not (self.path / ".lock").exists():
             return False
@@ -112,7 +112,7 @@ class RunDirectory:
             return self.summary.get("status") == "running"
 
     def status(self) -> str:
-        """The summary's status, but `killed` where nobody trains any more, and `not started` without a summary."""
+        """The summary's status, but `killed` where no process trains any more, and `not started` without a summary."""
         if self.locked():
             return "running"
         status = str(self.summary.get("status", "not started"))
@@ -124,7 +124,7 @@ class RunDirectory:
         write_atomically(self.path / "config.yaml", text)
 
     def write_quarantine(self, skipped: Mapping[str, str]) -> None:
-        """A report of data files that cannot be read, by path with the reason; none where all can be."""
+        """Write a report of the data files that cannot be read, with paths and reasons; no report where all can be."""
         report = self.path / QUARANTINE
         entries = [{"path": path, "reason": why} for path, why in skipped.items()]
         if entries:
@@ -133,7 +133,7 @@ class RunDirectory:
             report.unlink(missing_ok=True)
 
     def cut_back(self, images: int) -> None:
-        """Forget records of a later time than the checkpoint that the run continues from; half lines, too."""
+        """Drop the records after the checkpoint that the run continues from, and incomplete lines."""
         if not self.metrics_file.exists() and not self.pending:
             return
         kept = [record for record in self.read_metrics() if record["images"] <= images]
@@ -142,9 +142,9 @@ class RunDirectory:
         self.pending = []
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Every whole record, those that the disk has not taken included."""
+        """Every complete record, including those that are not written to the disk yet."""
         records = []
-        # Bytes that a crash of the machine left are no text; such a line is none of ours.
+        # A crash of the machine may leave bytes that are not text. Such a line is skipped.
         for line in self.metrics_file.read_text(errors="replace").splitlines() if self.metrics_file.exists() else ():
             try:
                 record = json.loads(line)
@@ -155,25 +155,25 @@ class RunDirectory:
         return [*records, *self.pending]
 
     def recall(self, pending: Iterable[Mapping[str, Any]]) -> None:
-        """Take records from a checkpoint that the disk may never have got."""
-        there = self.read_metrics()
-        self.pending += [dict(record) for record in pending if record not in there]
+        """Add the pending records of a checkpoint that metrics.jsonl does not have."""
+        written = self.read_metrics()
+        self.pending += [dict(record) for record in pending if record not in written]
 
     def sync(self) -> None:
-        """Make sure that the records outlive a power cut."""
+        """Flush the records to the disk, so that they survive a power cut."""
         if self.metrics_file.exists():
             with self.metrics_file.open("rb") as file:
                 os.fsync(file.fileno())
 
     def record(self, record: Mapping[str, Any]) -> None:
-        """Append it to metrics.jsonl. Where the disk refuses, it waits for the next one, and OSError is raised."""
+        """Append a record to metrics.jsonl. If that fails, it is kept for the next attempt, and OSError is raised."""
         if record.get(SPEED):
             self.speeds.append(record[SPEED])
         self.pending.append(_finite(record))
         self.write_pending()
 
     def write_pending(self) -> None:
-        """Append the records that wait, all or none. Raises OSError where the disk refuses."""
+        """Append the pending records, all or none. Raises OSError where they cannot be written."""
         if not self.pending:
             return
         text = "".join(json.dumps(record) + "\n" for record in self.pending).encode()
@@ -183,7 +183,7 @@ class RunDirectory:
                 if file.write(text) != len(text):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.metrics_file))
             except OSError:
-                file.truncate(before)  # half a line would swallow the next
+                file.truncate(before)  # the next record would be appended to half a line
                 raise
         self.pending = []
 
@@ -201,7 +201,7 @@ class RunDirectory:
 
 
 def _finite(value: Any) -> Any:
-    """Numbers that JSON does not know as null, at any depth."""
+    """The value with NaN and infinities, which JSON cannot write, replaced by None, at any depth."""
     if isinstance(value, Mapping):
         return {name: _finite(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -218,7 +218,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """A file that is there whole or not at all."""
+    """Write a file atomically: it exists completely or not at all."""
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         temporary.write_text(text)

@@ -1,4 +1,4 @@
-"""Weights & Biases: one run a run directory, online where that can work, offline elsewhere, never in the way."""
+"""Weights & Biases: one W&B run for each run directory, online where that works, else offline. It never fails a run."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ PROBE_SECONDS = 4.0
 OLDER_HOST = "api.wandb.ai"  # the default server's name for W&B before 0.31; a key for it serves for both
 LOGIN = "run `wandb login`, or set WANDB_API_KEY"
 FINISH_SECONDS = 60.0  # what is not sent by then stays on disk for `wandb sync`
-GRACE_SECONDS = 10.0  # for W&B to keep that limit itself
+GRACE_SECONDS = 10.0  # added to it, because W&B applies the same limit itself
 TAG_LENGTH = 64  # W&B refuses longer ones
 TABLE_ROWS = 50  # a run may have thousands of pictures
-NO_REMOTE = "none"  # of git: its address may have a token in it, and the commit is enough
+NO_REMOTE = "none"  # the git remote is not sent: its address may contain a token, and the commit is enough
 
 
 def decide_mode(mode: str) -> tuple[str, str | None]:
@@ -49,13 +49,13 @@ def decide_mode(mode: str) -> tuple[str, str | None]:
         if mode == "online":
             raise ValueError(f"tracking.wandb.mode=online needs a key: {LOGIN}")
         return "offline", "no W&B key: `wandb login` makes the next run online"
-    if trouble := _unreachable():
-        return "offline", trouble
+    if reason := _unreachable():
+        return "offline", reason
     return "online", None
 
 
 def no_way_online() -> str | None:
-    """Why nothing can be asked of the server, with the remedy, if that is so."""
+    """Why the server cannot be used, with the remedy; None where it can."""
     return _unreachable() if _has_key() else f"no W&B key: {LOGIN}"
 
 
@@ -70,7 +70,7 @@ def _default_server() -> str:
     import wandb
 
     settings = wandb.Settings()
-    with contextlib.suppress(Exception):  # settings.base_url alone knows nothing of the file; setup() starts a process
+    with contextlib.suppress(Exception):  # base_url does not include the settings file, and setup() starts a process
         folder = Path(os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb")
         settings.settings_system = str(folder / "settings")
         settings.update_from_system_settings()
@@ -78,19 +78,21 @@ def _default_server() -> str:
 
 
 def _unreachable() -> str | None:
-    """Why the server does not answer, if that is so. Asked over HTTP and through the environment's proxy, as W&B does:
-    a connection alone also opens where everything is swallowed.
+    """Why the server does not answer; None where it answers.
+
+    The request goes over HTTP and through the environment's proxy, as W&B's do. A TCP connection is not enough: it may
+    open although a proxy drops all traffic.
     """
     server = _server()
     try:
         request = urllib.request.Request(server.geturl(), method="HEAD")
         urllib.request.build_opener().open(request, timeout=PROBE_SECONDS).close()
     except urllib.error.HTTPError:
-        return None  # an answer, whatever it says
+        return None  # any status is an answer
     except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: WANDB_BASE_URL is no address
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLError):
-            return None  # somebody is there; W&B has certificates of its own
+            return None  # the server answers; W&B has its own certificates
         return f"{server.hostname} cannot be reached ({reason})"
     return None
 
@@ -104,7 +106,7 @@ def _has_key() -> bool:
     if "WANDB_BASE_URL" not in os.environ:
         hosts.append(OLDER_HOST)
     try:
-        # A path given by name may be readable for others, which W&B does not mind either.
+        # With an explicit path, netrc accepts a file that others can read, as W&B does.
         known = netrc.netrc(os.environ.get("NETRC") or Path.home() / ".netrc")
         return any(known.authenticators(host) for host in hosts)
     except (OSError, netrc.NetrcParseError):
@@ -112,10 +114,10 @@ def _has_key() -> bool:
 
 
 class WandbTracker:
-    """Sends records against images seen. Whatever W&B raises becomes one warning, and the run goes on without it.
+    """Sends records against images seen. An exception of W&B becomes one warning, and the run goes on without W&B.
 
-    `config` is nested; it arrives there flat. `best` says which scores have a direction, min or max; `score` is the one
-    of them that chooses the best checkpoint, or None.
+    `config` is nested, and is sent flat. `best` maps scores that have a direction to min or max. `score` is the one
+    that chooses the best checkpoint, or None.
     """
 
     def __init__(
@@ -136,10 +138,10 @@ class WandbTracker:
         self.mode, self.folder, self.score = mode, folder, score
         self.checkpoints = settings.checkpoints
         self._uploaded: int | None = None  # images of the newest checkpoint that was sent
-        self._gone = False  # whether the server's absence has been told
+        self._warned_unreachable = False  # warn only once that the server does not answer
         self._data = _DataFolder(folder / "wandb" / "data")
         words = redacted({"name": name, "group": group, "tags": list(dict.fromkeys(tags))})
-        words["tags"] = [tag[:TAG_LENGTH] for tag in words["tags"]]  # cut last: half a secret would not be known
+        words["tags"] = [tag[:TAG_LENGTH] for tag in words["tags"]]  # after redaction: it does not find half a secret
         self._guard(lambda: self._start(settings, columns(config), words | {"job_type": job_type}, best))
 
     def _start(
@@ -147,15 +149,15 @@ class WandbTracker:
     ) -> None:
         import wandb
 
-        place = {"project": settings.project, "entity": settings.entity, "id": _stable_id(self.folder / "wandb")}
-        if os.environ.get("WANDB_SWEEP_ID"):  # W&B's own sweep agent has decided all three, and tells by environment
-            place = {}
+        identity = {"project": settings.project, "entity": settings.entity, "id": _stable_id(self.folder / "wandb")}
+        if os.environ.get("WANDB_SWEEP_ID"):  # W&B's own sweep agent sets all three by environment variables
+            identity = {}
         self._data.enter()
         start = functools.partial(
             wandb.init,
-            **place,  # type: ignore[arg-type]
+            **identity,  # type: ignore[arg-type]
             **words,
-            dir=str(self.folder.absolute()),  # its service keeps the directory where the first run began
+            dir=str(self.folder.absolute()),  # absolute: W&B's service keeps the working directory of the first run
             config=dict(config),
             reinit="create_new",  # or the jobs of a sweep would share one run
             settings=wandb.Settings(
@@ -168,29 +170,29 @@ class WandbTracker:
                 disable_code=True,
                 save_code=False,
                 git_remote=NO_REMOTE,
-                x_disable_meta=redacted(sys.argv) != sys.argv,  # it holds the command line
+                x_disable_meta=redacted(sys.argv) != sys.argv,  # the metadata contain the command line
             ),
         )
         run: Any = None
         if self.mode == "online":
             try:
                 run = start(mode="online", resume="allow")
-            except Exception as error:  # it answered, and then could not be spoken to: refused, slow, or gone
+            except Exception as error:  # the server answered the probe, but then refused, was too slow, or went away
                 reason = str(error).partition("\n")[0]
                 warnings.warn(f"W&B is offline: {type(error).__name__}: {reason}", stacklevel=2)
                 self.mode = "offline"
-                wandb.teardown()  # its service holds the run's id until it is gone
+                wandb.teardown()  # W&B's service holds the run's id until it stops
         if run is None:
             run = start(mode="disabled" if self.mode == "disabled" else "offline")
         run.define_metric("images")
         run.define_metric("*", step_metric="images")
-        for name in ("step", "seconds"):  # counters: no chart of their own
+        for name in ("step", "seconds"):  # counters, without a chart
             run.define_metric(name, step_metric="images", hidden=True)
         run.define_metric("performance/*", step_metric="images", summary="mean")
         for metric, direction in best.items():  # the table shows the best value, not the last
             run.define_metric(metric, step_metric="images", summary=direction)
         with contextlib.suppress(ImportError):
-            importlib.import_module("pandas")  # W&B would do so at the first picture, in the middle of the training
+            importlib.import_module("pandas")  # else W&B imports it at the first picture, during training
         self.run = run
 
     @property
@@ -222,7 +224,7 @@ class WandbTracker:
             self._guard(send)
 
     def checkpoint(self, path: Path, images: int, *, best: bool, metadata: Mapping[str, Any]) -> None:
-        """Upload a checkpoint's directory as `latest`, and as `best` where it is that; each number of images once."""
+        """Upload a checkpoint's directory with the alias `latest`, and `best` for the best one. Each is sent once."""
 
         def send() -> None:
             import wandb
@@ -241,8 +243,8 @@ class WandbTracker:
         def send() -> None:
             if self._answers():
                 self._send_table()
-            told = redacted({name: summary.get(name) for name in ("status", "error", "images_per_second", "best")})
-            for name, value in told.items():
+            fields = redacted({name: summary.get(name) for name in ("status", "error", "images_per_second", "best")})
+            for name, value in fields.items():
                 self.run.summary[name] = value
             for name, score in summary.get("metrics", {}).items():
                 self.run.summary[f"final/{name}"] = score["value"]
@@ -256,28 +258,28 @@ class WandbTracker:
         self._data.leave()
 
     def _leave(self, exit_code: int) -> None:
-        """Finish in a thread of its own: beside a server that is gone, W&B's own limit was seen not to hold.
+        """Finish the W&B run in a thread with a time limit: W&B's own limit did not hold when the server went away.
 
-        Raises TimeoutError, and whatever W&B raises; what was not sent is on the disk.
+        Raises TimeoutError, and any exception of W&B. What was not sent stays on the disk.
         """
-        run, troubles = self.run, []
+        run, errors = self.run, []
 
         def finish() -> None:
             try:
                 run.finish(exit_code=exit_code)
             except Exception as error:
-                troubles.append(error)
+                errors.append(error)
 
         finishing = threading.Thread(target=finish, daemon=True)
         finishing.start()
         finishing.join(FINISH_SECONDS + GRACE_SECONDS)
         if finishing.is_alive():
             raise TimeoutError(f"not all was sent in {FINISH_SECONDS + GRACE_SECONDS:.0f} s")
-        if troubles:
-            raise troubles[0]
+        if errors:
+            raise errors[0]
 
     def _send_table(self) -> None:
-        """All pictures of the run directory, those of the time before a resumption included, as rows of a table."""
+        """Send the pictures of the run directory, including those from before a resume, as rows of a table."""
         import wandb
 
         directory = RunDirectory(self.folder)
@@ -288,61 +290,64 @@ class WandbTracker:
         if not pictures:
             return
         stride = -(-len(pictures) // TABLE_ROWS)
-        shown = pictures[::-stride][::-1]  # the last one is among them
+        chosen = pictures[::-stride][::-1]  # always with the last one
         key = SELECTION + self.score if self.score else None
         scores = {r["images"]: r[key] for r in directory.read_metrics() if key and r.get(key) is not None}
         table = wandb.Table(columns=["images", "samples", *([self.score, "scored at"] if self.score else [])])
-        for picture in shown:
+        for picture in chosen:
             images = int(picture.stem)
-            scored = max((at for at in scores if at <= images), default=None)  # the two need not have one rhythm
+            # Pictures and scores may have different intervals.
+            scored = max((at for at in scores if at <= images), default=None)
             row = [images, _media(wandb, picture, images)]
             table.add_data(*row, *([scores.get(scored), scored] if self.score else []))
-        self.run.log({"samples_by_images": table, "images": int(shown[-1].stem)})
+        self.run.log({"samples_by_images": table, "images": int(chosen[-1].stem)})
 
     def _answers(self) -> bool:
-        """Whether artifacts can be sent: W&B asks the server before each, again and again while there is no answer."""
-        trouble = _unreachable() if self.mode == "online" else None
-        if trouble and not self._gone:
-            self._gone = True
-            place = self.folder / "wandb" / Path(self.run.dir).parent.name
-            sync = f"wandb sync --no-skip-online {place}"  # by itself it passes over runs that began online
-            warnings.warn(f"W&B: {trouble}; `{sync}` sends the rest of this run later", stacklevel=2)
-        return trouble is None
+        """Whether artifacts can be sent. W&B asks the server before each one, and retries while there is no answer."""
+        reason = _unreachable() if self.mode == "online" else None
+        if reason and not self._warned_unreachable:
+            self._warned_unreachable = True
+            offline_folder = self.folder / "wandb" / Path(self.run.dir).parent.name
+            # Without the option, `wandb sync` skips runs that began online.
+            sync = f"wandb sync --no-skip-online {offline_folder}"
+            warnings.warn(f"W&B: {reason}; `{sync}` sends the rest of this run later", stacklevel=2)
+        return reason is None
 
     def _guard(self, call: Callable[[], Any]) -> None:
         try:
             call()
-        except Exception as error:  # a service's trouble is not the run's
+        except Exception as error:  # a failure of the service must not fail the run
             self.run = None
             warnings.warn(f"W&B stopped ({type(error).__name__}: {error}); metrics.jsonl has everything", stacklevel=2)
 
 
 def _media(wandb: Any, path: Path, images: int) -> Any:
-    """A picture, or lines of text, as W&B shows it."""
+    """A picture, or lines of text, as a W&B media object."""
     if path.suffix == ".txt":
         return wandb.Html(f"<pre>{html.escape(path.read_text(errors='replace'))}</pre>", inject=False)
     return wandb.Image(str(path), caption=f"{images:,} images")
 
 
 def columns(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config as W&B's table wants it: one column a setting, `generator.width`, and no secret in it.
+    """A config as flat columns for W&B's table, one for each setting (`generator.width`), without secrets.
 
-    The keys are dotted and at the top, because W&B's own sweep agent puts what it sweeps over there under the names of
-    the command line: `generator.width`, which would stand beside a nested column of the same name, and `generator`,
-    which would replace a nested one with all that is in it.
-    Of a key W&B stores `{"generator.width": {"value": 64}}`, which a query names `config.generator.width.value`, where
-    a nested one would be `config.generator.value.width`.
+    The keys are dotted and at the top level, because W&B's own sweep agent adds the settings that it sweeps there under
+    their names on the command line. A nested config would then have two columns `generator.width`, and `generator`
+    would replace the whole nested `generator`.
+    W&B stores a dotted key as `{"generator.width": {"value": 64}}`. A query names it `config.generator.width.value`; a
+    nested key would be `config.generator.value.width`.
     """
-    told = {key: ", ".join(value) if isinstance(value, tuple) else value for key, value in flat(config).items()}
-    cleaned: dict[str, Any] = redacted(told)
+    flattened = {key: ", ".join(value) if isinstance(value, tuple) else value for key, value in flat(config).items()}
+    cleaned: dict[str, Any] = redacted(flattened)
     return cleaned
 
 
 class _DataFolder:
-    """Where W&B stages artifacts until they are sent: beside the run, for a host that sees the run at the same path.
+    """The folder where W&B keeps artifacts until they are sent: in the run directory.
 
-    W&B records absolute paths: `wandb sync` of a folder that was moved sends all but the artifacts' files. The place is
-    told by environment alone, and a process may have several runs one after the other.
+    W&B records absolute paths, so `wandb sync` needs the run at the same path: for a folder that was moved, it sends
+    all but the artifacts' files. W&B takes the folder from the environment only, and a process may have several runs
+    one after the other, so the variable is set for each run and removed after it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -359,7 +364,7 @@ class _DataFolder:
 
 
 def _stable_id(folder: Path) -> str:
-    """The id of this run directory's W&B run, made once."""
+    """The id of this run directory's W&B run; it is created once and kept in a file."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "run_id"
     if agents := os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID"):

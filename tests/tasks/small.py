@@ -45,6 +45,11 @@ def build(*words: str) -> Assembly:
     return assemble(changed(_base(), [*TRANSLATION, "trainer.images=16", *words]))
 
 
+def task_of(assembly: Assembly) -> Any:
+    """Its task, with all that the contract has beside what core/ asks for."""
+    return assembly.game.task
+
+
 def phase_of(game: Any, name: str) -> Phase:
     (found,) = [phase for phase in game.phases if phase.name == name]
     return found

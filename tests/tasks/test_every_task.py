@@ -8,7 +8,6 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +60,7 @@ class Done:
 
 
 @pytest.fixture(scope="module", params=sorted(SMALLEST))
-def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
+def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Done:
     """Each task's smallest runs, made once."""
     task, folder = request.param, tmp_path_factory.mktemp(request.param)
     found = Done(task, folder / "whole", (folder / "seed0", folder / "seed1"))
@@ -71,7 +70,7 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     else:
         shutil.copytree(found.whole, found.seeds[0])
     assert main(["train", *SCORED_WORDS[task], f"run_dir={found.seeds[1]}", "trainer.seed=1"]) == 0
-    yield found
+    return found
 
 
 def last_state(run: Path) -> dict[str, object]:

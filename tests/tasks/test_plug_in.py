@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from gan_lab.core import checkpoint
 from tests.core.toys import equal
@@ -26,6 +27,7 @@ ONE = f"train experiment=none task=autoencoder discriminator=mlp task.width=32 t
 MORE = [
     f"{ONE}whole", f"{ONE}parted trainer.images=320", f"{ONE}parted", "evaluate whole --json scores.json",
     "sample whole --num 5 --out a.npz", "sample whole --num 5 --out sheet.png", "list metrics",
+    f"{ONE}own_optimizer optimizer/autoencoder=sgd trainer.images=64",
 ]  # fmt: skip
 SCRIPT = """
 import shlex, sys
@@ -103,3 +105,9 @@ def test_its_examples_are_all_of_its_columns(folder: Path) -> None:
     assert arrays["images"].shape == arrays["target"].shape == (5, 16, 16, 1)
     assert (arrays["code"].shape, arrays["code"].dtype) == ((5, 8), np.float32)
     assert (folder / "sheet.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_its_player_can_be_given_an_optimizer_of_its_own(folder: Path) -> None:
+    configs = {name: yaml.safe_load((folder / name / "config.yaml").read_text()) for name in ("whole", "own_optimizer")}
+    assert configs["own_optimizer"]["optimizer"]["autoencoder"]["name"] == "sgd"
+    assert "autoencoder" not in configs["whole"]["optimizer"], "it has the generator's"

@@ -18,7 +18,7 @@ from gan_lab.core.runtime import inference
 from gan_lab.metrics.restoration import psnr
 from gan_lab.run.trained_run import TrainedRun
 from gan_lab.tasks.contract import joined
-from tests.tasks.small import build, passed
+from tests.tasks.small import build, passed, task_of
 from tests.tasks.toys import PATCHES, QUICK, SCORED, SRRESNET, TRANSLATION, UNET
 
 WIDE = "dataset.image_size=[24,40]"
@@ -34,7 +34,7 @@ GENERATORS = {"unet": UNET, "srresnet": SRRESNET}
 @pytest.mark.parametrize("words", [words for _, words in KINDS], ids=[kind for kind, _ in KINDS])
 def test_wide_pictures_of_any_depth_are_translated(words: str, generator: str) -> None:
     assembly = build(*GENERATORS[generator], WIDE, *words.split())
-    game = assembly.game
+    game, task = assembly.game, task_of(assembly)
     channels = assembly.dataset.sample_shape[0]
     forward = passed(game, "discriminator")
     assert forward.source.shape == (8, channels, 12, 20)
@@ -43,9 +43,9 @@ def test_wide_pictures_of_any_depth_are_translated(words: str, generator: str) -
     assert forward.target.max() <= 1
     train(game, 16)
     with inference(assembly.sampled_nets, "running") as nets:
-        examples = joined(game.task.examples(nets, 5, 0, assembly.example_data))
+        examples = joined(task.examples(nets, 5, 0, assembly.example_data))
     assert all(column.isfinite().all() for column in examples.values())
-    assert game.task.sheet(examples, None).content.shape[2] == (1 if channels == 1 else 3)
+    assert task.sheet(examples, None).content.shape[2] == (1 if channels == 1 else 3)
 
 
 def test_pictures_of_16_bits_keep_them() -> None:
@@ -56,6 +56,16 @@ def test_pictures_of_16_bits_keep_them() -> None:
         steps = (pictures + 1) * 32767.5
         torch.testing.assert_close(steps, steps.round(), atol=0.02, rtol=0)
         assert ((steps / 257 - (steps / 257).round()).abs() > 0.1).any()
+
+
+def test_an_array_of_samples_keeps_what_the_networks_make(tmp_path: Path) -> None:
+    """So does gan-lab apply: 16 bits in, 16 bits out."""
+    run = trained(tmp_path / "run", "dataset.dtype=uint16", "evaluation.metrics=[]", "degradation.levels=65536")
+    assert main(["sample", str(run), "--num", "5", "--out", str(tmp_path / "a.npz")]) == 0
+    target = torch.from_numpy(np.load(tmp_path / "a.npz")["target"].astype(np.float64))
+    exact = TrainedRun(run, "cpu").examples(5, 0)["target"].permute(0, 2, 3, 1).double()
+    scale = 255 if target.max() <= 255 else 65535
+    torch.testing.assert_close(target / scale * 2 - 1, exact, atol=1e-4, rtol=0)
 
 
 PAIRED = [
@@ -70,7 +80,7 @@ PAIRED = [
 @pytest.mark.parametrize(("what", "words", "source"), PAIRED)
 def test_pairs_are_taken_as_they_come(what: str, words: list[str], source: tuple[int, ...]) -> None:
     assembly = build("degradation=null", *words)
-    task, store = assembly.game.task, assembly.dataset.load("test")
+    task, store = task_of(assembly), assembly.dataset.load("test")
     train(assembly.game, 16)
     with inference(assembly.sampled_nets, "running") as nets:
         examples = joined(task.examples(nets, 12, 0, assembly.example_data))
@@ -140,7 +150,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "factor 2": trained(folder / "two"),
         "factor 4": trained(folder / "four", "degradation.factor=4"),
         "noise": trained(folder / "noise", "degradation=denoising"),
-        "other data": trained(folder / "data", "dataset.num=32"),
+        "other data": trained(folder / "data", "dataset.variant=1"),
         "other seed": trained(folder / "seed", "trainer.seed=1"),
     }
 
@@ -178,7 +188,9 @@ def test_scores_say_what_they_were_made_from_and_under_which_conditions(runs: di
     assert "sigma=25" in conditions["noise"]
 
 
-@pytest.mark.parametrize(("other", "field"), [("factor 4", "conditions"), ("noise", "conditions"), ("other data", "dataset")])
+@pytest.mark.parametrize(
+    ("other", "field"), [("factor 4", "conditions"), ("noise", "conditions"), ("other data", "dataset")]
+)
 def test_what_restores_something_else_is_not_ranked(
     other: str, field: str, runs: dict[str, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -194,19 +206,24 @@ def test_two_seeds_of_one_restoration_are_ranked(runs: dict[str, Path]) -> None:
     assert main(["compare", str(runs["factor 2"]), str(runs["other seed"])]) == 0
 
 
-def test_another_task_is_not_ranked(runs: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """As if a score of the same name were of another task."""
-    from gan_lab.compare.runs import Run
-
-    config = (runs["factor 2"] / "config.yaml").read_text()
-    other = tmp_path / "other"
-    other.mkdir()
-    for name in ("summary.json", "metrics.jsonl"):
-        (other / name).write_text((runs["factor 2"] / name).read_text())
-    (other / "config.yaml").write_text(config.replace("name: translation", "name: generation"))
-    assert Run(other).config["task.name"] == "generation"
+@pytest.mark.parametrize(
+    ("file", "before", "after", "field"),
+    [
+        ("config.yaml", "name: translation", "name: generation", "its task differs"),
+        ("summary.json", '"made_from": "', '"made_from": "0', "its made_from differs"),
+    ],
+)
+def test_scores_of_another_task_or_of_other_pictures_are_not_ranked(
+    file: str, before: str, after: str, field: str, runs: dict[str, Path], tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """As if a score of the same name were of another task, or of a folder whose files have changed."""
+    for name in ("config.yaml", "summary.json", "metrics.jsonl"):
+        (tmp_path / name).write_text((runs["factor 2"] / name).read_text())
+    assert before in (tmp_path / file).read_text()
+    (tmp_path / file).write_text((tmp_path / file).read_text().replace(before, after))
     capfd.readouterr()
-    assert main(["compare", str(runs["factor 2"]), str(other)]) == 2
+    assert main(["compare", str(runs["other seed"]), str(tmp_path)]) == 2
     error = capfd.readouterr().err
-    assert "task" in error
+    assert field in error
     assert error.count("\n") == 1

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 
 from gan_lab.datasets.columns import Column
 from gan_lab.datasets.store import Store, height_width, unscale
-from gan_lab.registry import Positive, datasets
+from gan_lab.registry import NonNegative, Positive, datasets
 
 QUICK = [
     "experiment=none", "trainer.device=cpu", "trainer.batch_size=8", "trainer.ema=0.9", "tracking.samples=4",
@@ -51,9 +51,11 @@ class ToyDeep:
         dtype: Literal["uint8", "uint16", "float32"] = "uint8",
         factor: Positive | None = None,
         num: Positive = 24,
+        variant: NonNegative = 0,
     ) -> None:
         height, width = height_width(image_size)
         self.sample_shape, self.dtype, self.factor, self.num = (image_channels, height, width), dtype, factor, num
+        self.variant = variant
         self.columns = {"sample": self._column(self.sample_shape)}
         if factor is not None:
             source = (source_channels or image_channels, height // factor, width // factor)
@@ -64,6 +66,7 @@ class ToyDeep:
 
     def load(self, split: str = "train") -> Store:
         num, seed = (self.num, 0) if split == "train" else (self.num // 2, 1)
+        seed += 2 * self.variant
         pictures: dict[str, Any] = {}
         if self.factor is None:
             pictures["sample"] = smooth(self.sample_shape, num, seed)
