@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,9 @@ from gan_lab.config.presets import CONF, RECIPES, sets_hydra_options
 from gan_lab.config.sections import sections
 from gan_lab.run import signals
 from gan_lab.sweep import plan
+
+COMPLETION = ("--shell-completion", "-sc")
+COMPLETION_WORD = re.compile(r"(install|uninstall|query)=(bash|zsh|fish)")
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,14 @@ def train(argv: Sequence[str]) -> int:
 def parse_command(argv: Sequence[str]) -> Command:
     """Parse, compose and check. Writes nothing; raises ValueError in one line for what cannot be run."""
     hydra_store.publish()
-    if any(word.startswith(("--shell-completion", "-sc")) for word in argv):
+    if argv and argv[0] in COMPLETION:
+        if not all(COMPLETION_WORD.fullmatch(word) for word in argv[1:]):
+            raise ValueError(f"{argv[0]}: give install=SHELL, uninstall=SHELL or query=SHELL alone; bash, zsh or fish")
         return Command(Arguments(flags=list(argv)))  # incomplete words, which cannot be checked
     arguments = parse(argv)
     parsed = parse_words(arguments.all_overrides)
     if arguments.passive:
-        if not arguments.asks_for_help:
+        if not arguments.asks_for_help or arguments.folders:
             _refuse_several(parsed, "--cfg and --info show one config, so give one value")
             compose([first_value(override) for override in parsed])
         return Command(arguments)
@@ -154,6 +160,8 @@ def sweep(command: Command) -> int:
     assert words is not None
     choices = composed.hydra.runtime.choices
     name = _folder(composed, "sweep_name") or _sweep_name(arguments, choices)
+    if name in (".", "..") or "/" in name or os.sep in name:
+        raise ValueError(f"sweep_name={name}: give a name, not a path; where the sweep lies is sweep_dir=...")
     folder = Path(_folder(composed, "sweep_dir") or f"sweeps/{name}")
     _check_writable(folder)
     mode, why = decide_mode(sections(without_hydra(composed))[2].wandb.mode)

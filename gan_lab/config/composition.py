@@ -18,6 +18,7 @@ from gan_lab import registry
 from gan_lab.config.hydra_store import without_hydra
 from gan_lab.config.presets import CONF, groups, refuse_targets
 from gan_lab.config.sections import sections
+from gan_lab.config.trust import check_hydras_node
 from gan_lab.registry import GROUPS, node, optional_groups, unknown, unknown_key
 
 
@@ -56,6 +57,8 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         raise _explain(error, overrides) from error
     if composed.hydra.callbacks:  # Hydra would instantiate them before any of our code runs
         raise ValueError("the config holds Hydra callbacks, which can run anything and are not taken")
+    if any(word.startswith("hydra.searchpath=") for word in overrides):
+        check_hydras_node(composed)
     check_parts(without_hydra(composed))
     return composed
 

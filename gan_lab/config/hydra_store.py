@@ -34,7 +34,10 @@ def register_resolvers() -> None:
     """Register the functions that interpolations in config.yaml call. A sweep's worker processes need them, too."""
     from omegaconf import OmegaConf
 
+    from gan_lab.config.trust import variable
+
     OmegaConf.register_new_resolver("gan_lab.job", job_name, replace=True)
+    OmegaConf.register_new_resolver("oc.env", variable, replace=True)
 
 
 def without_hydra(composed: Any) -> Any:

@@ -75,6 +75,8 @@ def parse(argv: Sequence[str]) -> Arguments:
         else:
             arguments.overrides.append(_long_form(word))
     for override in arguments.overrides:
+        if "@" in override.partition("=")[0]:
+            raise ValueError(f"{override}: @ would put a part where it does not belong; write it without")
         _check(override, arguments.folders)
     # Optimizer groups of further players are not in config.yaml's defaults list, so Hydra needs the prefix "+".
     added = tuple(f"{group}=" for group in player_groups())
@@ -138,9 +140,7 @@ def _check(override: str, folders: Sequence[Path]) -> None:
     if plain in groups():
         _check_choice(plain, value, folders)
     elif equals and plain.startswith("optimizer/"):
-        raise unknown(
-            plain, parts[-1], [group.split("/")[1] for group in groups() if "optimizer/" in group]
-        )
+        raise unknown(plain, parts[-1], [group.split("/")[1] for group in groups() if "optimizer/" in group])
     elif plain in homes:
         inner = ", ".join(f"{group}=..." for group in groups() if group.startswith(f"{plain}/"))
         raise ValueError(f"{override}: a value stands where parts belong; choose {inner}")
