@@ -10,6 +10,7 @@ supplied at run time by its name.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
@@ -17,7 +18,7 @@ import os
 import pkgutil
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from gan_lab.signatures import (
@@ -184,14 +185,27 @@ def load() -> None:
             importlib.import_module(f"gan_lab.{home}.{inner.name}")
     for entry in importlib.metadata.entry_points(group="gan_lab"):
         _plug_in(entry.name, entry.load)
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.append(here)
-    for name in plugins():
-        _plug_in(name, functools.partial(importlib.import_module, name))
+    with _current_folder_importable():
+        for name in plugins():
+            _plug_in(name, functools.partial(importlib.import_module, name))
     for task in tasks.classes.values():
         for player in getattr(task, "players", ()):
             if (group := f"optimizer/{player}") not in GROUPS:
                 optimizers.groups, GROUPS[group] = (*optimizers.groups, group), optimizers
+
+
+@contextlib.contextmanager
+def _current_folder_importable() -> Iterator[None]:
+    """While plug-ins are imported, and no longer: else a file there could stand in for a module that somebody lacks."""
+    here = os.getcwd()
+    added = here not in sys.path
+    if added:
+        sys.path.append(here)
+    try:
+        yield
+    finally:
+        if added:
+            sys.path.remove(here)
 
 
 def plugins() -> list[str]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from gan_lab.cli import main
+from gan_lab.datasets.decoding import decode
+from gan_lab.datasets.exact import Unreadable, read_array
+
+ROOT = Path(__file__).parent.parent
 
 TINY = ["experiment=ring", "trainer.images=128", "evaluation.metrics=[]", "tracking.wandb.mode=disabled"]
 # Python's logging calls what stands under "()" with the other keys: no `_target_`, and Hydra lets it pass.
-HANDLER = """\
-handlers:
-  evil:
-    (): pathlib.Path.touch
-    self: marker
-root:
-  handlers: [evil]
-"""
 FACTORY = """\
 version: 1
 handlers:
@@ -126,3 +126,31 @@ def test_a_preset_reads_no_secret_either_and_a_place_may_be_read(
 @pytest.mark.parametrize("name", ["../../elsewhere", "a/b", ".."])
 def test_a_sweeps_name_leads_nowhere_else(name: str, refused: Callable[..., str]) -> None:
     assert "sweep_name" in refused("-m", *TINY, "trainer.seed=1,2", f"sweep_name={name}")
+
+
+def test_a_file_of_the_current_folder_stands_in_for_no_module(workdir: Path) -> None:
+    """Hydra looks for plug-ins, and others for modules that are not installed, wherever Python looks."""
+    Path("hydra_plugins/evil").mkdir(parents=True)
+    for path in ("hydra_plugins/evil/mod.py", "not_installed_anywhere.py"):
+        Path(path).write_text("import pathlib\npathlib.Path('marker').touch()\n")
+    Path("mine.py").write_text("import sys\nassert sys.path[-1] != ''\n")
+    script = "import sys; sys.path = [p for p in sys.path if p]\n"
+    script += "from gan_lab.cli import main\nmain(['list', 'losses'])\n"
+    script += f"main(['train', *{TINY!r}, 'run_dir=run', 'trainer.threads=1'])\n"
+    script += "import importlib.util as u; sys.exit(u.find_spec('not_installed_anywhere') is not None)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "GAN_LAB_PLUGINS": "mine"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not Path("marker").exists()
+
+
+@pytest.mark.parametrize("name", ["picture.png", "picture.jpg"])
+def test_a_postscript_file_is_no_picture_whatever_its_name(name: str, tmp_path: Path) -> None:
+    """Pillow would start Ghostscript for it."""
+    file = tmp_path / name
+    file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n8 8 scale\nshowpage\n%%EOF\n")
+    with Image.open(file) as image:
+        assert image.format == "EPS"
+    assert "identify image file" in str(decode(file, (8, 8), 3))
+    with pytest.raises(Unreadable, match="identify image file"):
+        read_array(file)

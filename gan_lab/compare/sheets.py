@@ -72,7 +72,7 @@ def _small(file: Path) -> bytes | str | None:
     try:
         if file.suffix == ".txt":
             return "\n".join(file.read_text(errors="replace")[: 200 * LINES].splitlines()[:LINES])
-        with Image.open(file) as picture:
+        with Image.open(file, formats=["PNG"]) as picture:
             small = picture.convert("RGB")
     except OSError:
         return None

@@ -1,7 +1,8 @@
 """What presets from outside may say to Hydra, judged by the composed config: no filter of text is complete.
 
 Hydra instantiates what stands in its own node (logging handlers by the factory key `()`, callbacks, launchers,
-sweepers) and runs some of it before any code of ours. So with presets from outside, that node must be as if there were none.
+sweepers) and runs some of it before any code of ours. So with presets from outside, that node must be as if there were
+none.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from gan_lab.datasets.cache import Rows
 MAX_PIXELS = 64_000_000  # a larger picture is a mistake or an attack
 CHUNK = 256  # pictures decoded between two writes
 LOSSLESS = {".png", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
+# Of what Pillow could open, those that it decodes itself: it would start Ghostscript for an EPS, whatever its name.
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM", "WEBP", "GIF")
 LOSSY = {".jpg", ".jpeg", ".webp", ".gif"}
 
 
@@ -82,7 +84,7 @@ def _upright(file: Path, channels: int) -> Any:
     from PIL import Image, ImageOps
 
     look_at_sizes_ourselves()
-    with Image.open(file) as image:
+    with Image.open(file, formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels are too many")
         image.load()  # only this finds a truncated file
@@ -178,7 +180,7 @@ def _read_picture(file: Path) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             if has_sixteen_bits(image):  # PIL would cut colours down to 8 bits
                 raise ValueError("it has 16 bits a colour, not 8")
             image.load()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_lab.datasets.decoding import LOSSLESS, LOSSY, MAX_PIXELS, has_sixteen_bits, look_at_sizes_ourselves
+from gan_lab.datasets.decoding import FORMATS, LOSSLESS, LOSSY, MAX_PIXELS, has_sixteen_bits, look_at_sizes_ourselves
 from gan_lab.datasets.sources import one_line
 
 SUFFIXES = LOSSLESS | LOSSY | {".npy"}
@@ -59,7 +59,7 @@ def _by_pillow(file: Path) -> np.ndarray:
 
     look_at_sizes_ourselves()
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Unreadable(f"{image.width} x {image.height} pixels are too many")
             if image.format == "TIFF" and _beyond_pillow(image):
@@ -109,7 +109,7 @@ def _sixteen_bits(file: Path) -> np.ndarray:
 
     found = {}
     for order in "BL":
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             decoder: Any = image
             (codec, extents, offset, raw), *more = decoder.tile
             if more or raw not in ("RGB;16B", "RGBA;16B"):
