@@ -75,19 +75,17 @@ def write_samples(
 def as_arrays(examples: Example, dtype: str = "uint8") -> dict[str, np.ndarray]:
     """Columns of examples as arrays for an .npz. Samples are called `images`, or `points`.
 
-    Pictures are NHWC in the data's dtype: uint8, uint16 or float32. Those with values beyond the range, such as noisy
-    inputs, are float32.
+    Pictures are NHWC in the data's dtype: uint8, uint16 or float32. Inputs with values beyond the range, such as noisy
+    ones, are float32; samples are clipped to it.
     """
-    dims = examples["sample"].dim()
-    names = {"sample": {4: "images", 2: "points"}.get(dims, "sample")}
-    return {names.get(name, name): _as_array(column, dtype) for name, column in examples.items()}
-
-
-def _as_array(column: Tensor, dtype: str) -> np.ndarray:
-    if column.dim() != 4:
-        return np.asarray(column.numpy())
-    beyond = bool((column.abs() > 1.5).any())  # what rounding to the range would lose
-    return np.asarray(unscale(column, getattr(torch, "float32" if beyond else dtype)).numpy())
+    names = {"sample": {4: "images", 2: "points"}.get(examples["sample"].dim(), "sample")}
+    arrays = {}
+    for name, column in examples.items():
+        if column.dim() == 4:
+            clips = name != "sample" and bool((column.abs() > 1.5).any())  # where that would lose more than rounding
+            column = unscale(column, getattr(torch, "float32" if clips else dtype))
+        arrays[names.get(name, name)] = column.numpy()
+    return arrays
 
 
 def _write_folder(samples: Tensor, out: Path, run: Path) -> None:
