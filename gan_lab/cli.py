@@ -40,6 +40,7 @@ gan-lab: any generator against any discriminator under any loss, on any data
 """
 
 
+DEBUG = "GAN_LAB_DEBUG"  # a variable of the environment: with it, errors show where they were raised
 CHECKPOINT = "newest; best by the scores seen while training; or a number of images (newest)"
 DEVICE = "auto, cuda, mps or cpu (auto)"
 
@@ -74,20 +75,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return train(words[1:])
         return commands[words[0]](words[1:])
-    except ValueError as error:
-        if os.environ.get("GAN_LAB_DEBUG"):
-            raise
-        return _refuse(str(error))
     except BrokenPipeError:
         return 0
-    except OSError as error:
-        return _refuse(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        return _refuse(_in_a_line(error))
+
+
+def _in_a_line(error: Exception) -> str:
+    if isinstance(error, ValueError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    text = " ".join(str(error).split())[:300]
+    return f"unexpected {type(error).__name__}{f': {text}' if text else ''}; {DEBUG}=1 shows where"
 
 
 def _refuse(message: str) -> int:
-    print(f"gan-lab: {message}", file=sys.stderr)
+    from gan_lab.config.redaction import redacted
+    from gan_lab.display.terminal import printable
+
+    print(f"gan-lab: {printable(str(redacted(message)))}", file=sys.stderr)
     return 2
 
 

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from gan_lab.signatures import (
     Bounds,
+    Depth,
     NonNegative,
     Positive,
     Rate,
@@ -41,8 +42,8 @@ from gan_lab.signatures import (
 
 # The names that an author of a part imports from this module.
 __all__ = (
-    "Bounds", "NonNegative", "Positive", "Rate", "Registry", "Share", "Weight", "nearest", "parameters", "read",
-    "schema",    "supplied", "unknown", "unknown_key",
+    "Bounds", "Depth", "NonNegative", "Positive", "Rate", "Registry", "Share", "Weight", "nearest", "parameters",
+    "read", "schema", "supplied", "unknown", "unknown_key",
 )  # fmt: skip
 T = TypeVar("T")
 

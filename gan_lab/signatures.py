@@ -32,11 +32,15 @@ class Bounds:
 
     def __str__(self) -> str:
         low = f"{'more than' if self.open else 'at least'} {self.least:g}"
-        return f"{low} and at most {self.most:g}" if self.most < math.inf else low
+        if self.most == math.inf:
+            return low
+        return f"{low} and at most {self.most:,}" if isinstance(self.most, int) else f"{low} and at most {self.most:g}"
 
 
-Positive = Annotated[int, Bounds(1)]
-NonNegative = Annotated[int, Bounds(0)]
+MOST = 1 << 53  # whole numbers up to it are exact in JSON and in every sum
+Positive = Annotated[int, Bounds(1, MOST)]
+NonNegative = Annotated[int, Bounds(0, MOST)]
+Depth = Annotated[int, Bounds(1, 1_000)]  # of layers or blocks
 Rate = Annotated[float, Bounds(0, open=True)]
 Weight = Annotated[float, Bounds(0)]
 Share = Annotated[float, Bounds(0, 1)]
@@ -148,6 +152,8 @@ def _restore(value: Any, hint: Any, where: str) -> Any:
         return hint(**{name: _restore(getattr(value, name), h, f"{where}.{name}") for name, h, _ in parameters(hint)})
     if tuple in (origin, hint):
         return _restore_tuple(value, args, where)
+    if origin is list and isinstance(value, list):
+        return [_restore(inner, args[0], f"{where}[{i}]") for i, inner in enumerate(value)]
     if hint in SIMPLE and not _is(value, hint):
         raise ValueError(f"{where}={value}: expected {_spell(hint)}")
     return float(value) if hint is float else value

@@ -307,7 +307,7 @@ def test_a_run_that_makes_nothing_finite_is_refused(folder: Path, tmp_path: Path
         value.fill_(torch.nan)
     shutil.rmtree(tmp_path / "run/checkpoints")
     checkpoint.save(state, tmp_path / "run/checkpoints")
-    refuse([str(tmp_path / "run")], "some samples are not finite: it has diverged")
+    refuse([str(tmp_path / "run")], "numbers that are not finite: it has diverged")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LONG = {
     "commands/dashboard.py": "one document for W&B, written panel by panel",
     "metrics/evaluator.py": "one pass over the samples for all measures, with the provenance of each",
-    "tracking/wandb.py": "one service with many ways to fail, each met where it occurs",
 }
 
 

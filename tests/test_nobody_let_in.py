@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 from gan_lab.cli import main
+from gan_lab.config import presets
 from gan_lab.datasets.decoding import decode
 from gan_lab.datasets.exact import Unreadable, read_array
+from gan_lab.tracking.server import decide_mode
 
 ROOT = Path(__file__).parent.parent
 
@@ -79,12 +81,12 @@ def test_a_defaults_list_may_not_put_a_payload_into_the_logging(refused: Callabl
     assert "hydra" in refused("--config-dir", "mine", *TINY[1:], "experiment=evil")
 
 
-def test_a_preset_behind_a_link_is_judged_like_any_other(refused: Callable[..., str]) -> None:
+def test_a_preset_behind_a_link_is_refused(refused: Callable[..., str]) -> None:
     Path("far").mkdir()
     Path("far", "evil.yaml").write_text(f"# @package _global_.hydra.job_logging\n{FACTORY}")
     Path("mine").mkdir()
     Path("mine", "experiment").symlink_to(Path("far").absolute())
-    assert "hydra" in refused("--config-dir", "mine", *TINY[1:], "experiment=evil")
+    assert "link" in refused("--config-dir", "mine", *TINY[1:], "experiment=evil")
 
 
 def test_an_override_may_not_move_a_part_into_hydras_node(refused: Callable[..., str]) -> None:
@@ -123,6 +125,17 @@ def test_a_preset_reads_no_secret_either_and_a_place_may_be_read(
     assert Path("fast/run/summary.json").exists()
 
 
+def test_a_value_that_is_a_secret_is_not_written_down(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shell puts it there: `tracking.wandb.project=$WANDB_API_KEY`."""
+    monkeypatch.setenv("GITHUB_PAT_TOKEN", "canary-5f1c-0123456789")
+    error = refused(*TINY, "tracking.wandb.project=canary-5f1c-0123456789")
+    assert "canary" not in error
+    assert "canary" not in refused(*TINY, "run_dir=/tmp/canary-5f1c-0123456789/x", "generator=none")
+    assert "canary" not in refused("--cfg", "job", *TINY, "tracking.wandb.entity=canary-5f1c-0123456789")
+
+
 @pytest.mark.parametrize("name", ["../../elsewhere", "a/b", ".."])
 def test_a_sweeps_name_leads_nowhere_else(name: str, refused: Callable[..., str]) -> None:
     assert "sweep_name" in refused("-m", *TINY, "trainer.seed=1,2", f"sweep_name={name}")
@@ -154,3 +167,165 @@ def test_a_postscript_file_is_no_picture_whatever_its_name(name: str, tmp_path: 
     assert "identify image file" in str(decode(file, (8, 8), 3))
     with pytest.raises(Unreadable, match="identify image file"):
         read_array(file)
+
+
+LAUNCHER = """\
+# @package _global_
+defaults:
+  - override /hydra/launcher: slurm
+hydra:
+  launcher:
+    {}
+"""
+
+
+@pytest.mark.parametrize("setting", ["setup: [touch marker]", "additional: {wrap: touch marker}"])
+def test_a_preset_gives_a_launcher_no_shell_and_the_command_line_does(
+    setting: str, refused: Callable[..., str]
+) -> None:
+    write("experiment/mine.yaml", LAUNCHER.format(setting))
+    name = setting.partition(":")[0]
+    words = ["-m", "--config-dir", "mine", *TINY[1:], "experiment=mine", "trainer.seed=1,2"]
+    assert f"hydra.launcher.{name}=..." in refused(*words)
+    # The next refusal comes later: this machine has no Slurm.
+    assert "the presets set" not in refused(*words, f"hydra.launcher.{name}={'[true]' if name == 'setup' else '{a:1}'}")
+
+
+def test_a_preset_may_name_a_clusters_queue(refused: Callable[..., str]) -> None:
+    write("experiment/mine.yaml", LAUNCHER.format("partition: gpu\n    timeout_min: 10"))
+    assert "the presets" not in refused("-m", "--config-dir", "mine", *TINY[1:], "experiment=mine", "trainer.seed=1,2")
+
+
+def test_cmaes_reads_no_study_from_elsewhere(refused: Callable[..., str]) -> None:
+    """Its sampler keeps a pickle in the study."""
+    error = refused(
+        "-m", *TINY[:2], TINY[3], "hydra/sweeper=optuna", "hydra.sweeper.sampler=cmaes",
+        "hydra.sweeper.storage=sqlite:///evil.db", "optimizer.generator.learning_rate=interval(0.1,0.2)",
+    )  # fmt: skip
+    assert "sweep's own folder" in error
+
+
+def test_evaluate_loads_no_weights_that_a_run_names(workdir: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = [*TINY, "run_dir=run", "trainer.threads=1"]
+    assert main(["train", *words]) == 0
+    config = Path("run/config.yaml")
+    text = config.read_text().replace("feature_extractor:\n  name: auto\n", "")
+    config.write_text(text + "feature_extractor: {name: clip, weights: evil.pt}\n")
+    Path("evil.pt").write_bytes(b"anything")
+    capfd.readouterr()
+    assert main(["evaluate", "run"]) == 2
+    assert "feature_extractor.weights=evil.pt" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("setting", ["base_url = http://127.0.0.1:9", "https_proxy = http://127.0.0.1:9"])
+def test_settings_of_wandb_in_the_current_folder_send_no_key_elsewhere(
+    setting: str, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    Path("wandb").mkdir()
+    Path("wandb/settings").write_text(f"[default]\n{setting}\n")
+    assert decide_mode("auto")[0] == "offline"
+    assert "wandb/settings" in refused(*TINY[:-1], "tracking.wandb.mode=online")
+    Path("wandb/settings").write_text("[default]\nproject = mine\n")
+    assert "settings" not in (decide_mode("auto")[1] or "")
+
+
+# -- denial ------------------------------------------------------------------------------------------------------------
+
+LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(9)
+)
+BOMBS = {
+    "aliases of aliases": LAUGHS,
+    "depth": "[" * 5_000,
+    "a loop": "a: &a [*a]",
+    "twice": "trainer: {seed: 1, seed: 2}",
+}
+
+
+@pytest.mark.parametrize("what", BOMBS)
+def test_a_preset_of_any_content_costs_no_memory_and_no_traceback(what: str, refused: Callable[..., str]) -> None:
+    write("experiment/evil.yaml", f"# @package _global_\n{BOMBS[what]}\n")
+    assert refused("--config-dir", "mine", *TINY[1:], "experiment=evil")
+
+
+@pytest.mark.parametrize(
+    "text", ["defaults: 5", "defaults: [{a: {b: c}}]", "defaults: [[experiment: evil]]", "5", "[a]"]
+)
+def test_a_preset_whose_defaults_are_none_is_refused(text: str, refused: Callable[..., str]) -> None:
+    write("experiment/evil.yaml", f"# @package _global_\n{text}\n")
+    assert refused("--config-dir", "mine", *TINY[1:], "experiment=evil")
+
+
+def test_a_folder_of_presets_is_no_disk(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presets, "MOST_FILES", 5)
+    for i in range(6):
+        write(f"experiment/mine{i}.yaml", "{}")
+    assert "more than 5 files" in refused("--config-dir", "mine", *TINY)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "trainer.threads=1000000", "generator.latent_dim=10000000000", "trainer.batch_size=1000000000000",
+        "evaluation.samples=1000000000000", "trainer.seed=99999999999999999999999999", "generator.depth=1000000000",
+        "discriminator.width=100000000000",
+    ],
+)  # fmt: skip
+def test_sizes_are_bounded_before_anything_is_allocated(word: str, refused: Callable[..., str]) -> None:
+    assert refused(*TINY, word)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "trainer.seed=range(1,1000000000)", "trainer.seed=shuffle(range(1,1000000000))", "trainer.seed=range(3,1)",
+        "trainer.seed=range(0,1e308,1e-300)", "trainer.seed=glob(*)", "loss=glob(*)", "trainer.seed=choice()",
+        "hydra.sweeper=null", "hydra.launcher=null", "~hydra/launcher", "hydra/sweeper=null", "trainer.seed=1,???",
+        "hydra.sweeper.params={trainer.seed:'range(1,100000000)'}",
+    ],
+)  # fmt: skip
+def test_a_sweep_is_counted_before_it_is_written_out(word: str, refused: Callable[..., str]) -> None:
+    assert refused("-m", *TINY, word)
+
+
+def test_three_ranges_are_counted_together(refused: Callable[..., str]) -> None:
+    words = ("trainer.seed=range(1,1000)", "trainer.images=range(1,1000)", "trainer.batch_size=range(1,1000)")
+    assert "10,000 jobs" in refused("-m", *TINY, *words)
+
+
+# -- any value, anywhere -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "trainer.seed=???", "run_dir=???", "loss=???", "trainer=null", "optimizer=null", "optimizer/generator=null",
+        "generator=null", "task=null", "regularizer=null", "schedule=null", "evaluation=null", "tracking.wandb=null",
+        "trainer.seed=[1]", "trainer.seed={a:1}", "evaluation.metrics=[[a]]", "evaluation.metrics={a:1}", "init_from=1",
+        "init_from=[a]", "run_dir=[a]", "run_dir='a\0b'", "resume=null", "resume=[auto]", "hydra.verbose=5",
+        "hydra.verbose=[a,[b]]", "hydra.verbose={a:1}", "hydra.mode=FOO", "trainer.device=meta", "trainer.ema=nan",
+        "optimizer.generator.learning_rate=inf", "trainer.seed=${trainer.seed}", "trainer.seed=${foo}",
+        "trainer.seed=${foo:1}", "run_dir=${hydra:runtime.cwd}", "experiment=[ring]", "=3", "~loss", "+x=3",
+    ],
+)  # fmt: skip
+def test_a_value_of_the_wrong_kind_is_refused_in_a_line(word: str, refused: Callable[..., str]) -> None:
+    assert "unexpected" not in refused(*TINY, word)
+
+
+def test_what_nobody_foresaw_is_one_line_and_a_variable_shows_where(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fails(argv: object) -> int:
+        raise RuntimeError("a\nlong\x1b story")
+
+    monkeypatch.setattr("gan_lab.commands.train.train", fails)
+    assert main(["train"]) == 2
+    assert (
+        capfd.readouterr().err
+        == "gan-lab: unexpected RuntimeError: a long\N{REPLACEMENT CHARACTER} story; GAN_LAB_DEBUG=1 shows where\n"
+    )
+    monkeypatch.setenv("GAN_LAB_DEBUG", "1")
+    with pytest.raises(RuntimeError):
+        main(["train"])

@@ -20,10 +20,11 @@ from gan_lab.datasets.exact import SUFFIXES, Unreadable, read_array
 from gan_lab.datasets.sources import one_line
 from gan_lab.datasets.store import scale, unscale
 from gan_lab.display.pictures import save_image
-from gan_lab.display.terminal import terminal
+from gan_lab.display.terminal import printable, terminal
 from gan_lab.run.failures import out_of_memory
 from gan_lab.run.tiling import tile_side, translated
 from gan_lab.run.trained_run import TrainedRun
+from gan_lab.tracking.outputs import check_outside_runs
 
 COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # of PNG, by channels: grey, colour, colour and opacity
 
@@ -58,7 +59,7 @@ def apply_to_files(run: Path, inputs: Sequence[Path], out: Path, *, tile: int | 
                     failures[file] = _why(error, file)
     finally:
         for file, why in failures.items():
-            print(f"gan-lab: {file}: {why}", file=sys.stderr)
+            print(printable(f"gan-lab: {file}: {why}"), file=sys.stderr)
     if done := len(plan) - len(failures):
         tiled = f", {translator.tiled:,} of them in overlapping tiles" if translator.tiled else ""
         print(f"{_pictures(done)} in {out}{tiled}")
@@ -82,8 +83,8 @@ def _why(error: Exception, file: Path) -> str:
 
 
 def _check(run: Path, inputs: Sequence[Path], out: Path) -> None:
-    here = out.resolve()
-    if run.resolve() in (here, *here.parents) or (out / "config.yaml").is_file():
+    check_outside_runs("--out", out)
+    if out.resolve() == run.resolve():  # a run without records
         raise ValueError(f"--out {out}: that is a run, which stays as it is; write elsewhere")
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out}: that is a file; give a folder")

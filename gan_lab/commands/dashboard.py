@@ -20,10 +20,10 @@ from gan_lab import registry
 from gan_lab.compare.comparison import Comparison
 from gan_lab.compare.runs import Run, differing_settings, find
 from gan_lab.compare.settings import shorter
+from gan_lab.config.redaction import redacted
 from gan_lab.metrics.base import is_headline, short_names
-from gan_lab.tracking.redaction import redacted
 from gan_lab.tracking.run_directory import SELECTION, SPEED
-from gan_lab.tracking.wandb import no_way_online
+from gan_lab.tracking.server import no_way_online
 
 IMAGES = "images"  # the x axis of every chart
 SEED = "trainer.seed"

@@ -20,6 +20,7 @@ from gan_lab.config.composition import compose
 from gan_lab.config.hydra_store import publish, without_hydra
 from gan_lab.config.overrides import parse
 from gan_lab.config.sections import Evaluation
+from gan_lab.core.files import write_atomically
 from gan_lab.core.runtime import choose_device, inference
 from gan_lab.datasets.decoding import LOSSY, files_of, read_exactly
 from gan_lab.datasets.store import scale
@@ -31,9 +32,10 @@ from gan_lab.metrics.suspects import suspects
 from gan_lab.run.assembly import build_evaluator, data_set
 from gan_lab.run.selection import examples_of, final_seeds
 from gan_lab.run.trained_run import TrainedRun
-from gan_lab.tracking.run_directory import write_atomically
+from gan_lab.tracking.outputs import check_output
 
 VALIDATION = "evaluation.validation="  # with 0, the real test pictures are used
+WEIGHTS = "feature_extractor.weights="
 SHOWN_BESIDE = ("floor", "standard_error", "copies")  # fields of a score shown beside its value in the table
 
 
@@ -79,10 +81,7 @@ def evaluate(options: EvaluateOptions) -> Scores:
 
 def _check(options: EvaluateOptions) -> None:
     for option, file in (("--json", options.json), ("--neighbours", options.neighbours)):
-        if file is not None and not file.parent.is_dir():
-            raise ValueError(f"{option} {file}: there is no folder {file.parent}")
-        if file is not None and (file.parent / "config.yaml").is_file():
-            raise ValueError(f"{option} {file}: {file.parent} is a run, and stays as it is; write elsewhere")
+        check_output(option, file)
     if options.neighbours is not None and options.neighbours.suffix != ".png":
         raise ValueError(f"--neighbours {options.neighbours}: give a .png")
     for name, value in (("--samples", options.samples), ("--noise-seeds", options.noise_seeds)):
@@ -104,6 +103,7 @@ def _of_run(options: EvaluateOptions) -> tuple[Scores, Evaluator, str]:
     if options.dataset is not None:
         raise ValueError(f"--dataset {options.dataset}: {options.what} is a run and knows its data; leave it out")
     trained = TrainedRun(options.what, options.device, options.which)
+    _refuse_its_weights(trained, options)
     config = changed_config(trained.config, options.overrides)
     evaluation = registry.read(Evaluation, config.evaluation, "evaluation")
     evaluation = dataclasses.replace(
@@ -131,6 +131,15 @@ def _of_run(options: EvaluateOptions) -> tuple[Scores, Evaluator, str]:
             batch_norm=evaluation.batch_norm,
         )
     return scores, evaluator, f"{options.what} after {trained.images:,} images, weights {trained.weights}"
+
+
+def _refuse_its_weights(trained: TrainedRun, options: EvaluateOptions) -> None:
+    """Raise ValueError where the run, which may be a stranger's, names a file of weights to load."""
+    weights = OmegaConf.select(trained.config, "feature_extractor.weights")
+    if weights is not None and not any(word.startswith(("feature_extractor=", WEIGHTS)) for word in options.overrides):
+        raise ValueError(
+            f"{options.what} was scored with weights from {weights}; say that you trust this file: {WEIGHTS}{weights}"
+        )
 
 
 def changed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:

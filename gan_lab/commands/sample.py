@@ -13,17 +13,21 @@ from gan_lab.datasets.store import unscale
 from gan_lab.display.pictures import save_image, save_sheet
 from gan_lab.run.trained_run import TrainedRun
 from gan_lab.tasks.contract import Example
+from gan_lab.tracking.outputs import check_output, check_outside_runs
+
+MOST = 1_000_000  # examples of one call; they are all in memory
 
 
 def _check_options(out: Path, num: int | None, grid: str | None) -> None:
-    if num is not None and num < 1:
-        raise ValueError(f"--num {num}: it must be at least 1")
+    if num is not None and not 1 <= num <= MOST:
+        raise ValueError(f"--num {num}: it must be at least 1 and at most {MOST:,}")
     if out.suffix not in ((".png",) if grid else (".png", ".npz", ".txt", "")):
         raise ValueError(f"--out {out}: give a .png" + ("" if grid else ", an .npz, a .txt, or a folder"))
     if out.suffix == "" and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out}: it exists and is not an empty folder; nothing is overwritten")
-    if out.suffix and not out.parent.is_dir():
-        raise ValueError(f"--out {out}: there is no folder {out.parent}")
+    if out.suffix:
+        check_output("--out", out)
+    check_outside_runs("--out", out)
 
 
 def write_samples(

@@ -24,7 +24,7 @@ from gan_lab.config import hydra_store
 from gan_lab.config.composition import check_each_value, compose, first_value, hydra_message, parse_words
 from gan_lab.config.hydra_store import without_hydra
 from gan_lab.config.identity import job_name
-from gan_lab.config.overrides import Arguments, check_params, check_sweep, parse
+from gan_lab.config.overrides import Arguments, check_number, check_params, check_sweep, parse
 from gan_lab.config.presets import CONF, RECIPES, sets_hydra_options
 from gan_lab.config.sections import sections
 from gan_lab.run import signals
@@ -104,6 +104,7 @@ def _sweep_words(arguments: Arguments, parsed: Sequence[Override]) -> list[Overr
     params = check_params(composed.hydra.sweeper.get("params") or {}, where, arguments.folders)
     words = plan.merged(parse_words(params), parsed)
     check_sweep(words)
+    check_number(words)
     return words
 
 
@@ -153,7 +154,7 @@ def prepare(command: Command, ended: Callable[[int], object]) -> tuple[list[str]
 def sweep(command: Command) -> int:
     """Run a sweep's jobs and print their table. Returns the exit code."""
     from gan_lab.sweep.supervise import supervise
-    from gan_lab.tracking.wandb import decide_mode
+    from gan_lab.tracking.server import decide_mode
 
     arguments, composed, words = command.arguments, command.composed, command.swept
     assert composed is not None

@@ -11,8 +11,9 @@ from gan_lab.compare import runs as on_disk
 from gan_lab.compare.comparison import At, Comparison
 from gan_lab.compare.settings import where
 from gan_lab.compare.table import as_json, show
+from gan_lab.core.files import write_atomically
 from gan_lab.sweep.findings import one_line_summary, read_findings
-from gan_lab.tracking.run_directory import write_atomically
+from gan_lab.tracking.outputs import check_output
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class CompareOptions:
 def compare(options: CompareOptions) -> Comparison:
     """Compare, print, and write the requested files. Raises ValueError before anything is written."""
     for option, file in (("--html", options.html), ("--json", options.json)):
-        _check(option, file)
+        check_output(option, file)
     comparison = Comparison(where(on_disk.find(options.paths), options.where), options.metric, parse_at(options.at))
     comparison.searches = [content for path in options.paths if (content := read_findings(path))]
     comparison.notes += map(one_line_summary, comparison.searches)
@@ -46,17 +47,6 @@ def compare(options: CompareOptions) -> Comparison:
         write_atomically(options.html, page)
         print(options.html)
     return comparison
-
-
-def _check(option: str, file: Path | None) -> None:
-    if file is None:
-        return
-    if not file.parent.is_dir():
-        raise ValueError(f"{option} {file}: there is no folder {file.parent}")
-    if file.is_dir():
-        raise ValueError(f"{option} {file}: this is a folder; give a file in it")
-    if (file.parent / "summary.json").is_file():
-        raise ValueError(f"{option} {file}: {file.parent} is a run, and stays as it is; write elsewhere")
 
 
 def parse_at(text: str | None) -> At:

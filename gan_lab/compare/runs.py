@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,14 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gan_lab.config.identity import ADDED, UNHASHED_TRAINER, flat
+from gan_lab.config.reading import read_yaml
+from gan_lab.core.files import BadFile, read_object
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 
 SEED = "trainer.seed"
 MARKS = ("summary.json", "metrics.jsonl", ".hydra")  # a folder with one of these is a run, or a sweep's job
-FASTEST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # Settings that do not change what is trained: the run's folder, tracking, scoring and device.
 # Where runs were scored in different ways, the provenance of their scores shows it.
@@ -53,15 +51,15 @@ class Run:
         if scores is not None:
             self.summary = self.summary | {"metrics": scores}
         self.status = self._directory.status()
-        self.error: str | None = self.summary.get("error")
+        self.error: str | None = self._directory.damage or self.summary.get("error")
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The run's settings by dotted keys. For a job that could not start, those that Hydra composed."""
         for file in (self.path / "config.yaml", self.path / ".hydra" / "config.yaml"):
             try:
-                content = yaml.load(file.read_text(), Loader=FASTEST)
-            except (OSError, yaml.YAMLError, UnicodeDecodeError):
+                content = read_yaml(file)
+            except (OSError, BadFile):
                 continue
             if isinstance(content, dict):
                 return flat(content)
@@ -78,7 +76,10 @@ class Run:
     @cached_property
     def records(self) -> list[dict[str, Any]]:
         """The records of metrics.jsonl, without incomplete lines."""
-        return self._directory.read_metrics()
+        try:
+            return self._directory.read_metrics()
+        except BadFile:
+            return []
 
     @property
     def seed(self) -> Any:
@@ -166,7 +167,7 @@ def find(paths: Sequence[Path]) -> list[Run]:
 
 def _evaluated(file: Path) -> Run:
     try:
-        content = json.loads(file.read_text())
+        content = read_object(file)
         run, scores = Path(content["what"]), content["metrics"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file}: this is no file of gan-lab evaluate RUN --json FILE") from error

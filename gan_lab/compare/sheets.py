@@ -13,9 +13,11 @@ from PIL import Image
 from gan_lab.compare.comparison import Comparison
 from gan_lab.compare.runs import Run
 from gan_lab.compare.settings import Setting
+from gan_lab.core.files import read_bytes, read_text
 
 PICTURE_BYTES = 420_000  # of all samples together; text holds them in a third more
 PICTURE_WIDTH = 320  # pixels
+MOST_PIXELS = 64_000_000  # of a sheet; more would take gigabytes when it is unpacked
 LINES = 24  # of a text
 STEPS = 8  # numbers of images that samples are shown at
 SETTINGS = 24  # settings whose samples are shown
@@ -71,10 +73,12 @@ def _small(file: Path) -> bytes | str | None:
     """A picture small enough for a page, or the first lines of a text. None where it cannot be read."""
     try:
         if file.suffix == ".txt":
-            return "\n".join(file.read_text(errors="replace")[: 200 * LINES].splitlines()[:LINES])
-        with Image.open(file, formats=["PNG"]) as picture:
+            return "\n".join(read_text(file, errors="replace")[: 200 * LINES].splitlines()[:LINES])
+        with Image.open(io.BytesIO(read_bytes(file)), formats=["PNG"]) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                return None
             small = picture.convert("RGB")
-    except OSError:
+    except (OSError, ValueError, SyntaxError):  # BadFile, and what Pillow raises for damaged pictures
         return None
     small.thumbnail((PICTURE_WIDTH, 4 * PICTURE_WIDTH))
     packed = io.BytesIO()

@@ -16,10 +16,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gan_lab import registry
 from gan_lab.config.hydra_store import without_hydra
+from gan_lab.config.overrides import check_number
 from gan_lab.config.presets import CONF, groups, refuse_targets
 from gan_lab.config.sections import sections
-from gan_lab.config.trust import check_hydras_node
+from gan_lab.config.trust import check_hydras_node, check_secrets
 from gan_lab.registry import GROUPS, node, optional_groups, unknown, unknown_key
+
+PATHS = ("run_dir", "sweep_dir", "sweep_name", "init_from")
 
 
 def parse_words(overrides: Sequence[str]) -> list[Override]:
@@ -33,6 +36,7 @@ def parse_words(overrides: Sequence[str]) -> list[Override]:
                 f"{override}: not Hydra's grammar; values with spaces or brackets want quotes, as in "
                 f"'regularizer=[r1]' or \"run_dir='my runs/1'\""
             ) from error
+    check_number(parsed)
     return parsed
 
 
@@ -53,21 +57,30 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             composed = hydra.compose("config", list(overrides), return_hydra_config=True)
+        _check_hydras(composed, overrides)
+        check_secrets(composed)
+        check_parts(without_hydra(composed))
     except (HydraException, OmegaConfBaseException) as error:
         raise _explain(error, overrides) from error
+    return composed
+
+
+def _check_hydras(composed: DictConfig, overrides: Sequence[str]) -> None:
+    """Raise ValueError for a value in Hydra's own node that Hydra would not take, or should not get."""
+    verbose = composed.hydra.verbose
+    names = list(verbose) if OmegaConf.is_list(verbose) else [verbose]
+    if not all(isinstance(name, str) for name in names) and not isinstance(verbose, bool):
+        raise ValueError(f"hydra.verbose={verbose}: give true, false, or names of loggers")
     if composed.hydra.callbacks:  # Hydra would instantiate them before any of our code runs
         raise ValueError("the config holds Hydra callbacks, which can run anything and are not taken")
     if any(word.startswith("hydra.searchpath=") for word in overrides):
-        check_hydras_node(composed)
-    check_parts(without_hydra(composed))
-    return composed
+        check_hydras_node(composed, overrides)
 
 
 def check_parts(config: DictConfig) -> None:
     """Raise ValueError where a part's name or arguments are wrong. Builds no part."""
     refuse_targets(OmegaConf.to_container(config), "the config")
-    if config.resume not in ("auto", "never"):
-        raise registry.unknown("resume", config.resume, ("auto", "never"))
+    _check_top(config)
     sections(config)
     for group, kind in registry.GROUPS.items():
         if kind.listed:
@@ -77,6 +90,20 @@ def check_parts(config: DictConfig) -> None:
             kind.arguments(node, group)
         elif group not in registry.optional_groups():
             raise ValueError(f"{group}=null: choose one of {', '.join(sorted(kind.classes))}")
+
+
+def _check_top(config: DictConfig) -> None:
+    """Raise ValueError where a value is missing, or one that stands at the top is no path, name or choice."""
+    if missing := OmegaConf.missing_keys(config):
+        raise ValueError(f"{min(missing)}=???: give a value")
+    for name in PATHS:
+        value = config.get(name)
+        if OmegaConf.is_config(value):
+            raise ValueError(f"{name}={value}: expected {'a name' if name == 'sweep_name' else 'a path'}")
+        if "\0" in str(value):
+            raise ValueError(f"{name}: a path holds no character 0")
+    if config.resume not in ("auto", "never"):
+        raise registry.unknown("resume", config.resume, ("auto", "never"))
 
 
 def check_each_value(parsed: Sequence[Override], composed: DictConfig) -> None:
@@ -108,7 +135,8 @@ def _explain(error: Exception, overrides: Sequence[str]) -> ValueError:
         return _no_plugin(plugin[1], plugin[2], str(error))
     missing = re.search(r"Could not override '([^']+)'", text)
     if missing is None:
-        return ValueError(text)
+        key = str(getattr(error, "full_key", None) or "")
+        return ValueError(text if key in text else f"{key}: {text}")
     key = missing[1]
     if own := re.match(r"hydra\.(launcher|sweeper)\.", key):
         choice = next((o.partition("=")[2] for o in overrides if o.startswith(f"hydra/{own[1]}=")), "basic")

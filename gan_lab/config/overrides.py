@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
 
 from gan_lab.config.identity import unhashed
-from gan_lab.config.presets import check_data, check_search, groups, options
+from gan_lab.config.presets import check_data, check_search, groups, options, preset_files
 from gan_lab.registry import GROUPS, nearest, optional_groups, player_groups, unknown
 
 ALWAYS_SECRET = {"secret", "password", "passwd", "credential", "credentials"}
@@ -22,6 +23,8 @@ FLAGS = (
     "--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p", "--run", "-r",
     "--multirun", "-m", "--info", "-i", "--config-dir", "-cd",
 )  # fmt: skip
+CONFIGS, INFOS = ("job", "hydra", "all"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+SHOWN = {"--cfg": CONFIGS, "-c": CONFIGS, "--info": (*INFOS, ""), "-i": (*INFOS, "")}
 PASSIVE_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
 
 
@@ -87,8 +90,8 @@ def parse(argv: Sequence[str]) -> Arguments:
 def _check_flag(name: str, value: str) -> None:
     if name not in FLAGS:
         raise ValueError(f"{name}: there is no such flag. {nearest(name, FLAGS)}")
-    if name in ("--cfg", "-c") and value not in ("job", "hydra", "all"):
-        raise unknown(name, value, ("job", "hydra", "all"))
+    if name in SHOWN and value not in SHOWN[name]:
+        raise unknown(name, value, SHOWN[name])
 
 
 def _preset_folder(value: str) -> Path:
@@ -99,7 +102,7 @@ def _preset_folder(value: str) -> Path:
     folder = Path(value)
     if not value or not folder.is_dir():
         raise ValueError(f"--config-dir {value}: there is no such folder")
-    for path in [*folder.rglob("*.yaml"), *folder.rglob("*.yml")]:
+    for path in preset_files(folder):
         check_data(path)
         group = path.parent.relative_to(folder).as_posix()
         if group == "search":
@@ -130,12 +133,9 @@ def _check(override: str, folders: Sequence[Path]) -> None:
             f"{key}=...: this looks like a secret, and overrides are written to disk; pass it in the environment "
             "(W&B reads WANDB_API_KEY, or run `wandb login`)"
         )
-    if parts[0] == "hydra" and parts[1:2] not in ([name] for name in HYDRA):
-        raise ValueError(
-            f"{key}: of Hydra's own settings these are taken: hydra.{', hydra.'.join(HYDRA)}; "
-            "where runs lie is run_dir=... or sweep_dir=..."
-        )
-    if key[0] in "+~" and parts[0] != "hydra":
+    if parts[0] == "hydra":
+        _check_hydras_own(override, key, parts)
+    elif key[0] in "+~":
         raise ValueError(f"{override}: {key[0]} would slip past the checks of {parts[0]}; write it without")
     if plain in groups():
         _check_choice(plain, value, folders)
@@ -146,6 +146,21 @@ def _check(override: str, folders: Sequence[Path]) -> None:
         raise ValueError(f"{override}: a value stands where parts belong; choose {inner}")
     elif parts[-1] == "name" and (group := "/".join(parts[:-1])) in groups():
         raise ValueError(f"{override}: a part is chosen as a whole, {group}={value}")
+
+
+def _check_hydras_own(override: str, key: str, parts: list[str]) -> None:
+    name = parts[1] if len(parts) > 1 else ""
+    if name not in HYDRA:
+        raise ValueError(
+            f"{key}: of Hydra's own settings these are taken: hydra.{', hydra.'.join(HYDRA)}; "
+            "where runs lie is run_dir=... or sweep_dir=..."
+        )
+    if key[0] == "~":
+        raise ValueError(f"{override}: Hydra needs a {name}; choose another one")
+    if name in ("sweeper", "launcher") and len(parts) == 2 and "/" not in key:
+        raise ValueError(f"{override}: a {name} is chosen as a whole: hydra/{name}=...")
+    if parts[1:3] == ["sweeper", "params"]:
+        raise ValueError(f"{override}: what is swept is said in words, as in trainer.seed=1,2,3")
 
 
 def _is_secret(name: str) -> bool:
@@ -164,6 +179,8 @@ def _check_choice(group: str, value: str, folders: Iterable[Path]) -> None:
             if not listed:
                 raise ValueError(f"{group}={value}: it takes one name, or several without brackets to sweep over")
             names = [name.strip() for name in inner.strip("[]").split(",") if name.strip()]
+        elif listed and inner == "null":
+            raise ValueError(f"{group}={value}: it takes a list; for none, {group}=[]")
         elif listed:
             example = f"'{group}=[{inner}]', swept as '{group}=[],[{inner}]'"
             raise ValueError(f"{group}={value}: it takes a list, as in {example}")
@@ -207,3 +224,33 @@ def check_sweep(words: Iterable[Override]) -> None:
             raise ValueError(
                 f"{word.input_line}: all values would train the same and share one folder; sweep something else"
             )
+
+
+MOST_JOBS = 10_000  # of one sweep
+
+
+def check_number(words: Iterable[Override]) -> None:
+    """Raise ValueError for a sweep of too many jobs, or of none, before its values are written out."""
+    jobs = 1
+    for word in words:
+        if word.is_sweep_override() and word.is_discrete_sweep():
+            jobs *= (number := _number_of_values(word))
+            if not number:
+                raise ValueError(f"{word.input_line}: there is no value in this range")
+        if jobs > MOST_JOBS:
+            raise ValueError(
+                f"{word.input_line}: that makes more than {MOST_JOBS:,} jobs; give fewer values, or search among them: "
+                "hydra/sweeper=optuna"
+            )
+
+
+def _number_of_values(word: Override) -> int:
+    value: Any = word.value()
+    if isinstance(value, Glob):
+        raise ValueError(f"{word.input_line}: glob() is not taken; name the values, as in a,b")
+    if isinstance(value, RangeSweep):
+        length = (float(value.stop or 0) - float(value.start or 0)) / (float(value.step) or math.nan)
+        return max(math.ceil(length), 0) if math.isfinite(length) else MOST_JOBS + 1
+    if isinstance(value, ChoiceSweep):
+        return len(value.list)
+    return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -57,15 +58,30 @@ def groups() -> list[str]:
 HYDRA_KEYS = ("mode", "sweeper", "launcher")  # options of Hydra that an experiment may set
 
 
+MOST_FILES = 10_000  # in a folder of presets; it is not a home folder or a disk
+
+
+def preset_files(folder: Path) -> Iterator[Path]:
+    """The YAML files of a user's folder. Raises ValueError for links in it: what they lead to may change unseen."""
+    seen = 0
+    for place, folders, files in os.walk(folder):
+        seen += len(folders) + len(files)
+        if seen > MOST_FILES:
+            raise ValueError(f"--config-dir {folder} holds more than {MOST_FILES:,} files; give a folder of presets")
+        for name in (*folders, *files):
+            path = Path(place, name)
+            if path.is_symlink():
+                raise ValueError(f"{path} is a link; presets are files, so copy what it leads to")
+            if path.suffix in (".yaml", ".yml"):
+                yield path
+
+
 def check_data(path: Path) -> None:
     """Raise ValueError where a YAML could make Hydra import or call something, or cannot be read."""
-    import yaml
+    from gan_lab.config.reading import read_yaml
+    from gan_lab.core.files import read_text
 
-    try:
-        text = path.read_text()
-        content = yaml.safe_load(text)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    content, text = read_yaml(path), read_text(path)
     refuse_targets(content, str(path))
     if "_target_" in text:  # for example inside a string that a resolver decodes
         refuse_targets({"_target_": None}, str(path))
@@ -86,10 +102,10 @@ def check_search(path: Path) -> None:
 
     With more, its jobs would differ from those of the same words on the command line, but share their folders.
     """
-    import yaml
+    from gan_lab.config.reading import read_yaml
+    from gan_lab.core.files import read_text
 
-    text = path.read_text()
-    content = yaml.safe_load(text) or {}
+    content, text = read_yaml(path) or {}, read_text(path)
     if not re.search(r"^#\s*@package\s+_global_\s*$", text, flags=re.M):
         raise ValueError(f"{path}: a search begins with the line: # @package _global_")
     if not (isinstance(content, dict) and set(content) <= {"hydra", "defaults"}):

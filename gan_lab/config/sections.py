@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from gan_lab import registry
-from gan_lab.registry import NonNegative, Positive, Share
+from gan_lab.registry import Bounds, NonNegative, Positive, Share
+
+# What is allocated or started before anything can go wrong has an upper bound.
+Batch = Annotated[int, Bounds(1, 1_000_000)]
+Samples = Annotated[int, Bounds(1, 10_000_000)]
+Threads = Annotated[int, Bounds(1, 1_024)]
 
 
 @dataclass(frozen=True)
@@ -14,7 +19,7 @@ class Trainer:
     """Duration, batch, device and speed. Durations and intervals are in images; an interval of 0 means never."""
 
     images: Positive = 100_000  # real images shown to D's main phase
-    batch_size: Positive = 64  # global
+    batch_size: Batch = 64  # global
     micro_batches: Positive = 1  # number of parts in which a batch is computed, to save memory
     seed: NonNegative = 0  # initialization, data order and all noise
     device: str = "auto"  # auto takes cuda, then mps, then cpu
@@ -22,7 +27,7 @@ class Trainer:
     channels_last: bool = True  # memory format of images and convolutions
     compile: bool = False  # torch.compile; phases with gradient penalties stay eager
     compile_mode: Literal["default", "max-autotune-no-cudagraphs"] = "default"  # how much torch.compile optimizes
-    threads: Positive | None = None  # of the CPU; null: the machine's cores. Tiny networks are fastest with 1
+    threads: Threads | None = None  # of the CPU; null: the machine's cores. Tiny networks are fastest with 1
     deterministic: bool = False  # deterministic algorithms: on CUDA, resuming is bit for bit only with it
     ema: Share = 0.0  # decay per step of the average used for samples and scores; 0 is none
     reuse_fakes: bool = False  # G's step trains on the fakes that D's step saw: faster, another algorithm
@@ -38,9 +43,9 @@ class Evaluation:
     """Scores of samples: while training, to select a checkpoint, and at the end, with fresh noise."""
 
     every: NonNegative = 16_000  # images between two scores for selection; the best checkpoint is kept
-    selection_samples: Positive = 5_000
-    samples: Positive = 10_000  # at the end
-    noise_seeds: Positive = 3  # at the end, distances are the mean over this many seeds
+    selection_samples: Samples = 5_000
+    samples: Samples = 10_000  # at the end
+    noise_seeds: Annotated[int, Bounds(1, 1_000)] = 3  # at the end, distances are the mean over this many seeds
     metrics: list[str] | None = None  # null: all that the data and the feature extractor allow
     select_by: str | None = None  # the metric that selects the best checkpoint; null: the first
     batch_norm: Literal["running", "batch"] = "running"  # batch norm's statistics for samples and scores
@@ -65,7 +70,7 @@ class Tracking:
 
     log_every: Positive = 2_000
     samples_every: NonNegative = 10_000
-    samples: Positive = 64  # pictures in a grid
+    samples: Annotated[int, Bounds(1, 10_000)] = 64  # pictures in a grid
     health: bool = True  # warn of collapse, an overpowering or overfitting D, odd gradients, at each log point
     wandb: Wandb = Wandb()
 

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from gan_lab.config.identity import flat
 from gan_lab.config.presets import CONF
+from gan_lab.config.redaction import SHORTEST, holds_secret
 
 # What the words and presets may change of it; and what Hydra itself notes there.
 FREE = ("mode", "verbose", "sweeper", "launcher", "runtime", "overrides", "searchpath")
 NOTED = ("override_dirname", "config_name")  # of hydra.job
+QUEUES = ("_target_", "partition", "account", "qos", "cluster", "backend", "prefer", "require", "verbose")
+LONG = 16  # characters; a shorter value of a secret variable may be a word that a config uses
 
 
 # Variables of the environment that a config may read: places and numbers. Any other may be a secret, and configs are
@@ -40,8 +44,11 @@ def variable(name: str, *default: Any) -> Any:
     return os.environ.get(name, *default)
 
 
-def check_hydras_node(composed: DictConfig) -> None:
-    """Raise ValueError where presets change more of Hydra's node than its mode, sweeper and launcher, or name code."""
+def check_hydras_node(composed: DictConfig, words: Sequence[str] = ()) -> None:
+    """Raise ValueError where presets change more of Hydra's node than its mode, sweeper and launcher, or name code.
+
+    `words` are those of the command line, which may say more than presets.
+    """
     found, ours = _plain(composed.hydra), _untouched()
     for name, value in found.items():
         if name not in FREE and _settled(name, value) != _settled(name, ours.get(name)):
@@ -49,10 +56,39 @@ def check_hydras_node(composed: DictConfig) -> None:
                 f"the presets change hydra.{name}, which can run code or move folders; of Hydra they may set "
                 "mode, sweeper and launcher only"
             )
-    known = set(_targets(_stored_choices()))
+    stored = _stored_choices()
+    known = set(_targets(stored))
     for name in ("sweeper", "launcher"):
         if strange := [target for target in _targets(found.get(name)) if target not in known]:
             raise ValueError(f"hydra.{name} names code, {strange[0]}; choose an installed {name}: hydra/{name}=...")
+    _check_launcher(found.get("launcher") or {}, stored, words)
+
+
+def _check_launcher(launcher: dict[str, Any], stored: dict[str, Any], words: Sequence[str]) -> None:
+    """Raise ValueError where presets give a launcher more than numbers, switches and the names of a cluster's queues.
+
+    Other settings are lines of shell, addresses and further parameters: they run on the user's account.
+    """
+    ours: dict[str, Any] = next((n for n in stored.values() if n.get("_target_") == launcher.get("_target_")), {})
+    for name, value in launcher.items():
+        harmless = name in QUEUES or value is None or isinstance(value, (bool, int, float))
+        on_command_line = any(word.lstrip("+").startswith(f"hydra.launcher.{name}") for word in words)
+        if not harmless and not on_command_line and value != ours.get(name):
+            raise ValueError(
+                f"the presets set hydra.launcher.{name}, which can run anything on your account; if you want that, "
+                f"say it on the command line: hydra.launcher.{name}=..."
+            )
+
+
+def check_secrets(composed: DictConfig) -> None:
+    """Raise ValueError where a value is that of a secret variable: configs are written to disk, printed, and sent."""
+    for key, value in flat(_plain(composed)).items():
+        short = key.startswith("tracking.")
+        if isinstance(value, (str, list)) and holds_secret(value, SHORTEST if short else LONG):
+            raise ValueError(
+                f"{key}: it holds the value of a variable that looks like a secret, and configs are written to disk; "
+                "W&B reads WANDB_API_KEY itself"
+            )
 
 
 def _plain(config: Any) -> dict[str, Any]:

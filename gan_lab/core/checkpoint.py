@@ -6,13 +6,17 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import shutil
 import warnings
+import zipfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+
+from gan_lab.core.files import BadFile, leads_away, read_object
 
 SCHEMA = 2
 DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError)
@@ -94,7 +98,7 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
 
     Raises DamagedCheckpoints where there are checkpoints but no valid one, and UnknownSchema at a newer version's.
     """
-    found, damaged = _newest_first(folder), []
+    found, damaged, reasons = _newest_first(folder), [], []
     for path in found:
         try:
             state = load(path)
@@ -102,18 +106,21 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
             raise
         except DAMAGE as error:
             damaged.append(f"checkpoint {path} is damaged and passed over: {error}")
+            reasons.append(str(error))
             continue
         for warning in damaged:
             warnings.warn(warning, stacklevel=2)
         return state
     if found:
-        raise DamagedCheckpoints(f"every checkpoint in {folder} is damaged; move the folder away to start again")
+        raise DamagedCheckpoints(
+            f"every checkpoint in {folder} is damaged; move the folder away to start again ({reasons[0]})"
+        )
     return None
 
 
 def _whole(path: Path) -> bool:
     try:
-        manifest = json.loads((path / "manifest.json").read_text())
+        manifest = read_object(path / "manifest.json")
         return _fingerprint(path / "state.pt") == {name: manifest[name] for name in ("bytes", "sha256")}
     except (OSError, ValueError, KeyError):
         return False
@@ -124,8 +131,10 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises ValueError where it does not match its manifest, and UnknownSchema where its schema is not known here.
     """
-    manifest = json.loads((path / "manifest.json").read_text())
+    manifest = read_object(path / "manifest.json")
     schema = manifest["schema"]
+    if not isinstance(schema, int):
+        raise BadFile(f"{path / 'manifest.json'}: schema is no number")
     if schema != SCHEMA and schema not in MIGRATIONS:
         raise UnknownSchema(
             f"checkpoint {path} has schema {schema}, and this version of gan_lab reads {min(MIGRATIONS)} to {SCHEMA}: "
@@ -134,9 +143,25 @@ def load(path: Path) -> dict[str, Any]:
     # The hash is needed: a flipped bit would load silently.
     if _fingerprint(path / "state.pt") != {name: manifest[name] for name in ("bytes", "sha256")}:
         raise ValueError("state.pt does not match its manifest")
-    state: dict[str, Any] = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+    state = _read_state(path / "state.pt")
     for step in range(schema, SCHEMA):
         MIGRATIONS[step](state)
+    return state
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """The content of a state.pt, without running code of it. Raises BadFile for anything that `save` does not write."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise BadFile(f"{path} is compressed, and could be of any size when it is read")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, BadFile):
+        raise
+    except Exception as error:  # bytes from anywhere can make a reader raise anything
+        raise BadFile(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(state, dict):
+        raise BadFile(f"{path} holds no state of a run")
     return state
 
 
@@ -212,10 +237,16 @@ def _name(images: int) -> str:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.glob("[0-9]*") if path.is_dir()), reverse=True)
+    """Those that `save` has named. Others, and links, are not ours: they are neither read nor removed."""
+    if leads_away(folder):
+        raise BadFile(f"{folder} is a link to another folder, and is not followed")
+    ours = (path for path in folder.glob("[0-9]*") if re.fullmatch(r"\d{12}", path.name))
+    return sorted((path for path in ours if path.is_dir() and not path.is_symlink()), reverse=True)
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
+    if not path.is_file() or path.is_symlink():
+        raise BadFile(f"{path} is no regular file")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": digest}

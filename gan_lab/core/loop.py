@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_lab.core.forward_pass import Kept, key
+from gan_lab.core.restore import check_module, check_optimizer, counter, part_of
 from gan_lab.core.runtime import Runtime, warn_about_batch_statistics
 from gan_lab.core.types import Data, Phase, Task, per_sample
 
@@ -131,13 +132,21 @@ class Game:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if missing := self.stateful.keys() ^ state["parts"].keys():
+        """Continue from a state. Raises ValueError, before anything is changed, for one that does not fit."""
+        parts, optimizers = part_of(state, "parts"), part_of(state, "optimizers")
+        step, images = counter(state, "step"), counter(state, "images")
+        if missing := self.stateful.keys() ^ parts.keys():
             raise ValueError(f"the checkpoint and this run differ in their parts: {', '.join(sorted(missing))}")
-        self.step, self.images = state["step"], state["images"]
         for name, part in self.stateful.items():
-            part.load_state_dict(state["parts"][name])
+            if isinstance(part, nn.Module):
+                check_module(part, parts[name], name)
         for player, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][player])
+            check_optimizer(optimizer, part_of(optimizers, player), f"optimizers/{player}")
+        self.step, self.images = step, images
+        for name, part in self.stateful.items():
+            part.load_state_dict(parts[name])
+        for player, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(optimizers[player])
 
     # -- moves ---------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
     Raises ValueError, with the choices, for a device that this machine does not have.
     """
-    here = ["cpu", "meta"]
+    here = ["cpu"]
     if torch.backends.mps.is_available():
         here.insert(0, "mps")
     if torch.cuda.is_available():
@@ -29,7 +29,7 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = here[0]
     if name not in here:
-        usable = ", ".join(["auto", *(device for device in here if device != "meta")])
+        usable = ", ".join(["auto", *here])
         raise ValueError(f"trainer.device={name}: this machine has no such device; choose from {usable}")
     return torch.device(name)
 

@@ -1,7 +1,8 @@
 """Stores on the disk: made once, whole or not at all, and found again under a key of their content.
 
 The cache folder is `$GAN_LAB_CACHE` or `~/.cache/gan_lab`. A store that is larger than a share of the machine's memory
-is mapped from the disk.
+is mapped from the disk. Only files of this user and of root are read: whoever else can write to the folder could
+choose what a training sees.
 """
 
 from __future__ import annotations
@@ -24,17 +25,30 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from gan_lab.core.files import read_object
 from gan_lab.datasets.store import Store
+from gan_lab.datasets.trusted_files import is_private, make_private, own_file, printable
 
 MEMORY_SHARE = 0.25  # of the machine's memory: a larger store is mapped from the disk instead of read
+LARGEST = 256 << 20  # bytes of a store.json: some million names of pictures that cannot be read
 PATIENCE = 5.0  # seconds of waiting for another process before that is said
 Rows = Iterator[Mapping[str, np.ndarray]]  # chunks of columns: {"sample": uint8 [n, H, W, C], "label": int64 [n]}
 Domains = Mapping[str, Sequence[str]]
 
 
 def cache_folder() -> Path:
+    """The cache folder; where other users can write to it, a folder of this user inside. It need not exist yet.
+
+    Raises OSError where the folder of this user was made by another one.
+    """
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("GAN_LAB_CACHE") or Path(home) / "gan_lab")
+    folder = Path(os.environ.get("GAN_LAB_CACHE") or Path(home) / "gan_lab")
+    if is_private(folder):
+        return folder
+    own = folder / f"user-{os.geteuid()}"
+    if not is_private(own):
+        raise PermissionError(f"{own} is not of this user alone")
+    return own
 
 
 def content_key(*parts: object) -> str:
@@ -59,21 +73,21 @@ def cached(
 
     A store that is not whole is made again, which is said; `verify` finds a flipped bit, too, at the cost of a hash.
     """
-    folder = cache_folder() / f"{name}-{key}"
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder = cache_folder() / f"{name}-{key}"
+        make_private(folder.parent)
         if (store := _open(folder, verify)) is not None:
             return store
         with _lock(folder.with_suffix(".lock")):
             if (store := _open(folder, verify)) is not None:
                 return store
-            if folder.exists():
+            if os.path.lexists(folder):
                 warnings.warn(f"the cached {folder} is damaged, and is made again", stacklevel=2)
             _remove_remains(folder)
             _write(folder, rows, domains or {})
     except OSError as error:
         store = _in_memory(rows, domains or {})  # where the source is at fault, this raises its error again
-        warnings.warn(f"cannot cache data in {folder.parent} ({error}); set GAN_LAB_CACHE", stacklevel=2)
+        warnings.warn(f"cannot cache data ({error}); set GAN_LAB_CACHE to a folder of your own", stacklevel=2)
         return store
     store = _open(folder, verify=False)
     assert store is not None
@@ -115,9 +129,16 @@ def _write(folder: Path, rows: Callable[[dict[str, str]], Rows], domains: Domain
         _refuse_empty(columns, skipped, domains)
         for name, column in columns.items():
             column["sha256"] = _sha256(temporary / f"{name}.bin")
-        about = {"columns": columns, "skipped": skipped, "domains": {name: list(of) for name, of in domains.items()}}
+        about = {
+            "columns": columns,
+            "skipped": _printable(skipped),
+            "domains": {name: list(of) for name, of in domains.items()},
+        }
         (temporary / "store.json").write_text(json.dumps(about))
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            folder.unlink(missing_ok=True)
         os.rename(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -142,28 +163,45 @@ class _Files(dict[str, Any]):
             file.close()
 
 
+def _printable(skipped: Mapping[str, str]) -> dict[str, str]:
+    return {printable(name): printable(why) for name, why in skipped.items()}
+
+
 def _open(folder: Path, verify: bool) -> Store | None:
-    """A whole store, or None: one that was cut or half deleted is made again."""
+    """A whole store of this user's, or None: one that was cut, half deleted or planted is made again."""
     try:
-        about = json.loads((folder / "store.json").read_text())
+        if folder.is_symlink() or not is_private(folder):
+            return None
+        own_file(folder, "store.json")
+        about = read_object(folder / "store.json", LARGEST)
         columns = {}
         for name, column in about["columns"].items():
+            file = own_file(folder, f"{name}.bin")
             digest = column.pop("sha256", None)
-            if verify and digest != _sha256(folder / f"{name}.bin"):
+            if verify and digest != _sha256(file):
                 return None
-            columns[name] = _column(folder / f"{name}.bin", **column)
+            columns[name] = _column(file, **column)
+        _check_skipped(about["skipped"])
         return Store(columns, about["skipped"], about.get("domains"))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 
+def _check_skipped(skipped: dict[str, str]) -> None:
+    if not all(isinstance(text, str) for pair in skipped.items() for text in pair):
+        raise ValueError("skipped is no mapping of names to reasons")
+
+
 def _column(path: Path, dtype: str, shape: list[int]) -> Tensor:
-    size = math.prod(shape) * np.dtype(dtype).itemsize
+    kind = np.dtype(dtype)
+    if kind.kind not in "buif" or not all(isinstance(side, int) and side >= 0 for side in shape):
+        raise ValueError(f"{path} holds no numbers")
+    size = math.prod(shape) * kind.itemsize
     if path.stat().st_size != size:
         raise ValueError(f"{path} is cut")
-    if size > MEMORY_SHARE * _memory():
-        return torch.from_numpy(np.memmap(path, dtype, mode="c", shape=tuple(shape)))
-    return torch.from_numpy(np.fromfile(path, dtype).reshape(shape))
+    if size > MEMORY_SHARE * memory():
+        return torch.from_numpy(np.memmap(path, kind, mode="c", shape=tuple(shape)))
+    return torch.from_numpy(np.fromfile(path, kind).reshape(shape))
 
 
 def _sha256(path: Path) -> str:
@@ -171,7 +209,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _memory() -> int:
+def memory() -> int:
+    """Bytes of the machine's memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
@@ -183,12 +222,12 @@ def _in_memory(rows: Callable[[dict[str, str]], Rows], domains: Domains) -> Stor
             parts.setdefault(name, []).append(values)
     _refuse_empty(parts, skipped, domains)
     columns = {name: torch.from_numpy(np.concatenate(values)) for name, values in parts.items()}
-    return Store(columns, skipped, domains)
+    return Store(columns, _printable(skipped), domains)
 
 
 def _refuse_empty(columns: Mapping[str, object], skipped: Mapping[str, str], domains: Domains) -> None:
     lost = [name for names in domains.values() for name in names if name not in columns]
     if lost or not columns:
-        reasons = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:3])
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(_printable(skipped).items())[:3])
         of = f" for {', '.join(lost)}" if lost else ""
         raise ValueError(f"no picture could be read{of}{f' ({reasons})' if reasons else ''}")

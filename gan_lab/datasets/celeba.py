@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import zipfile
@@ -13,11 +12,12 @@ import numpy as np
 
 from gan_lab.datasets.cache import Rows, cached, content_key
 from gan_lab.datasets.decoding import decoded
-from gan_lab.datasets.sources import downloading, given_folder
+from gan_lab.datasets.sources import downloading, file_digest, given_folder
 from gan_lab.datasets.store import Store, height_width
 from gan_lab.registry import Positive, datasets, unknown
 
 PICTURES, PARTITION, ATTRIBUTES = "img_align_celeba", "list_eval_partition.txt", "list_attr_celeba.txt"
+LARGEST = 4 << 30  # bytes of the unpacked pictures; those published have 1.4e9
 SPLITS = {"train": "0", "valid": "1", "test": "2"}  # 162,770, 19,867 and 19,962 pictures
 NAMES = (
     "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose",
@@ -78,7 +78,7 @@ class CelebA:
             lists = [self.folder / name for name in (PARTITION, ATTRIBUTES) if name == PARTITION or self.attribute]
             pictures = (entry for entry in os.scandir(self.folder / PICTURES) if entry.is_file())
             content = (
-                [hashlib.sha256(file.read_bytes()).hexdigest() for file in lists],
+                [file_digest(file) for file in lists],
                 sorted((picture.name, picture.stat().st_size) for picture in pictures),
             )
         key = content_key(content, self.size, self.attribute, split, 1)
@@ -132,6 +132,9 @@ def _download() -> Path:
         if not have:
             unpacked = folder / ".unpacked"  # files of a killed process are overwritten
             with zipfile.ZipFile(folder / archive) as pictures:
+                size = sum(entry.file_size for entry in pictures.infolist())
+                if size > LARGEST:
+                    raise ValueError(f"{archive} would unpack to {size:,} bytes; at most {LARGEST:,} are unpacked")
                 pictures.extractall(unpacked)
             (unpacked / PICTURES).rename(folder / PICTURES)
             shutil.rmtree(unpacked, ignore_errors=True)

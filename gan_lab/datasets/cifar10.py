@@ -12,6 +12,8 @@ from gan_lab.datasets.sources import blocks, folder_or_archive, given_folder, re
 from gan_lab.datasets.store import Store, height_width
 from gan_lab.registry import Positive, datasets
 
+LARGEST = 64 << 20  # bytes of a file, which is read at once; the published ones have half of that
+
 
 @datasets.register("cifar10")
 class CIFAR10:
@@ -43,6 +45,6 @@ class CIFAR10:
 
 def _batch(place: Path, name: str, md5: str) -> tuple[np.ndarray, np.ndarray]:
     """Pictures [n, 32, 32, 3] and classes [n] of one file. It is unpickled only after its checksum was verified."""
-    batch = pickle.loads(b"".join(blocks(place, name, md5)), encoding="latin1")
+    batch = pickle.loads(b"".join(blocks(place, name, md5, most=LARGEST)), encoding="latin1")
     pixels = np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32)  # red, green and blue planes
     return pixels.transpose(0, 2, 3, 1), np.asarray(batch["labels"], dtype=np.int64)

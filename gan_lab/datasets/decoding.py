@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,17 @@ import torch
 from torch import Tensor
 
 from gan_lab.datasets.cache import Rows
+from gan_lab.datasets.packed import pictures_of_npz, refuse_large
+from gan_lab.datasets.trusted_files import check_regular
 
 MAX_PIXELS = 64_000_000  # a larger picture is a mistake or an attack
+LARGE = MAX_PIXELS // 8  # such pictures are decoded one at a time: all threads at once would need gigabytes
 CHUNK = 256  # pictures decoded between two writes
 LOSSLESS = {".png", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
 # Of what Pillow could open, those that it decodes itself: it would start Ghostscript for an EPS, whatever its name.
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM", "WEBP", "GIF")
 LOSSY = {".jpg", ".jpeg", ".webp", ".gif"}
+_one_at_a_time = threading.RLock()
 
 
 def decoded(
@@ -81,14 +87,29 @@ def reduced(file: Path, factor: int, channels: int) -> np.ndarray | str:
 
 def _upright(file: Path, channels: int) -> Any:
     """A complete picture of 8 bits, grey or colour, rotated as its EXIF orientation says."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    look_at_sizes_ourselves()
-    with Image.open(file, formats=FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"{image.width} x {image.height} pixels are too many")
+    with opened(file, MAX_PIXELS) as image:
         image.load()  # only this finds a truncated file
         return _eight_bits(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
+
+
+@contextlib.contextmanager
+def opened(file: Path, most: int) -> Iterator[Any]:
+    """A picture, of which only the header is read so far, in one of our formats and of `most` pixels at most.
+
+    Raises ValueError for a larger one, and OSError for what is no regular file or no picture.
+    """
+    from PIL import Image
+
+    look_at_sizes_ourselves()
+    check_regular(file)
+    with Image.open(file, formats=FORMATS) as image:
+        pixels = image.width * image.height
+        if pixels > most:
+            raise ValueError(f"{image.width} x {image.height} pixels are too many")
+        with _one_at_a_time if pixels > LARGE else contextlib.nullcontext():
+            yield image
 
 
 def _cut(image: Any, crop: tuple[int, int], size: tuple[int, int], channels: int) -> np.ndarray:
@@ -140,7 +161,7 @@ def read_exactly(path: Path, *, force: bool) -> Tensor:
     """Pictures, uint8 [N, H, W, C], of an .npz under the key `images`, or of a folder's files, grey or colour.
 
     Raises ValueError for other types, for lossy files unless `force`, for a file that cannot be read, for sizes that
-    differ, and where there is none.
+    differ, where memory has no room for all, and where there is none.
     """
     if path.is_file():
         return _read_npz(path)
@@ -151,36 +172,32 @@ def read_exactly(path: Path, *, force: bool) -> Tensor:
         )
     if not (files := sorted([*files, *lossy])):
         raise ValueError(f"{path} is no run, and holds no pictures ({' '.join(sorted(LOSSLESS))}) or runs to evaluate")
+    first = _read_picture(files[0])
+    try:
+        refuse_large(2 * len(files) * first.nbytes)  # decoded, and in one array
+    except ValueError as error:
+        raise ValueError(f"{path} holds {len(files):,} pictures: {error}; make it fewer") from error
     with ThreadPoolExecutor() as pool:
-        images = list(pool.map(_read_picture, files))
+        images = [first, *pool.map(lambda file: _read_picture(file, like=(files[0], first)), files[1:])]
     channels = max(image.shape[2] for image in images)
-    for file, image in zip(files, images, strict=True):
-        if image.shape[:2] != images[0].shape[:2]:
-            first, other = (" x ".join(map(str, shape[:2])) for shape in (images[0].shape, image.shape))
-            raise ValueError(f"{path}: {files[0].name} has {first} pixels and {file.name} {other}; make them equal")
     return torch.from_numpy(np.stack([np.repeat(i, channels, axis=2) if i.shape[2] < channels else i for i in images]))
 
 
 def _read_npz(path: Path) -> Tensor:
     try:
-        with np.load(path, allow_pickle=False) as content:
-            images = content["images"]
+        return torch.from_numpy(pictures_of_npz(path))
     except Exception as error:  # numpy and zipfile may raise any exception
         why = " ".join(str(error).split())
         raise ValueError(f"{path} is no .npz with the key images, as gan-lab sample writes it ({why})") from error
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
-        shape = " x ".join(map(str, images.shape))
-        raise ValueError(
-            f"{path}: images are {images.dtype} of {shape}; wanted is uint8 of N x height x width x 1 or 3"
-        )
-    return torch.from_numpy(images)
 
 
-def _read_picture(file: Path) -> np.ndarray:
-    from PIL import Image
-
+def _read_picture(file: Path, like: tuple[Path, np.ndarray] | None = None) -> np.ndarray:
+    """One picture as uint8 [H, W, 1 or 3]. Raises ValueError for another size than that of `like`, (file, pixels)."""
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with opened(file, MAX_PIXELS) as image:
+            if like and (image.height, image.width) != like[1].shape[:2]:
+                one, other = " x ".join(map(str, like[1].shape[:2])), f"{image.height} x {image.width}"
+                raise ValueError(f"it has {other} pixels and {like[0].name} {one}; make them equal")
             if has_sixteen_bits(image):  # PIL would cut colours down to 8 bits
                 raise ValueError("it has 16 bits a colour, not 8")
             image.load()

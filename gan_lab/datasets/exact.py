@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from gan_lab.datasets.decoding import FORMATS, LOSSLESS, LOSSY, MAX_PIXELS, has_sixteen_bits, look_at_sizes_ourselves
+from gan_lab.datasets.decoding import LOSSLESS, LOSSY, MAX_PIXELS, has_sixteen_bits, opened
+from gan_lab.datasets.packed import mapped_npy
 from gan_lab.datasets.sources import one_line
 
+MAX_VALUES = 4 * MAX_PIXELS  # of all channels
 SUFFIXES = LOSSLESS | LOSSY | {".npy"}
 TIFF = {".tif", ".tiff"}
 BITS = 258  # the TIFF tag of the bits of each channel
@@ -33,7 +35,7 @@ def read_array(file: Path) -> np.ndarray:
     """
     try:
         is_array = file.suffix.lower() == ".npy"  # mapped: the size is looked at first
-        pixels = np.load(file, mmap_mode="r", allow_pickle=False) if is_array else _by_pillow(file)
+        pixels = mapped_npy(file) if is_array else _by_pillow(file)
     except (Unreadable, PackageMissing):
         raise
     except FileNotFoundError as error:
@@ -47,21 +49,23 @@ def _checked(pixels: np.ndarray) -> np.ndarray:
     shape = " x ".join(map(str, pixels.shape))
     if pixels.ndim != 3 or 0 in pixels.shape or pixels.dtype.kind not in "uif":
         raise Unreadable(f"it holds {pixels.dtype} of {shape}, not numbers of height x width x channels")
-    if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
-        raise Unreadable(f"{shape} values are too many")
+    _refuse_large(pixels.shape)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise Unreadable("it holds values that are not finite")
     return np.array(pixels, order="C")
 
 
-def _by_pillow(file: Path) -> np.ndarray:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+def _refuse_large(shape: tuple[int, ...]) -> None:
+    height, width, channels = shape
+    if height * width > MAX_PIXELS or height * width * channels > MAX_VALUES:
+        raise Unreadable(f"{' x '.join(map(str, shape))} values are too many")
 
-    look_at_sizes_ourselves()
+
+def _by_pillow(file: Path) -> np.ndarray:
+    from PIL import ImageOps, UnidentifiedImageError
+
     try:
-        with Image.open(file, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Unreadable(f"{image.width} x {image.height} pixels are too many")
+        with opened(file, MAX_PIXELS) as image:
             if image.format == "TIFF" and _beyond_pillow(image):
                 return _by_tifffile(file)
             if image.format == "PPM" and (image.mode == "I" or _largest_argument(image) > 255):
@@ -105,11 +109,9 @@ def _sixteen_bits(file: Path) -> np.ndarray:
     """A PNG of 16 bits a colour. PIL keeps one byte of the two: of big-endian values the high one, of little-endian
     ones the second, which here is the low one.
     """
-    from PIL import Image
-
     found = {}
     for order in "BL":
-        with Image.open(file, formats=FORMATS) as image:
+        with opened(file, MAX_PIXELS) as image:
             decoder: Any = image
             (codec, extents, offset, raw), *more = decoder.tile
             if more or raw not in ("RGB;16B", "RGBA;16B"):
@@ -129,5 +131,6 @@ def _by_tifffile(file: Path) -> np.ndarray:
         series = content.series[0]
         if series.axes not in ("YX", "YXS", "SYX"):
             raise Unreadable(f"it holds a stack of pictures ({series.axes} of {series.shape}): give one file each")
+        _refuse_large((*series.shape, 1)[:3] if series.axes != "SYX" else (*series.shape[1:], series.shape[0]))
         pixels: np.ndarray = series.asarray()
         return pixels.transpose(1, 2, 0) if series.axes == "SYX" else pixels

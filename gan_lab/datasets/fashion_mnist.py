@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import struct
 from pathlib import Path
 
 import numpy as np
 
 from gan_lab.datasets.cache import Rows, cached, content_key
-from gan_lab.datasets.sources import DAMAGED, downloading, given_folder, one_line, resized_28
+from gan_lab.datasets.packed import read_gzip, refuse_large
+from gan_lab.datasets.sources import DAMAGED, downloading, file_digest, given_folder, one_line, resized_28
 from gan_lab.datasets.store import Store, height_width
+from gan_lab.datasets.trusted_files import check_regular
 from gan_lab.registry import Positive, datasets
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package dataset-fashion-mnist puts them
@@ -53,7 +53,7 @@ class FashionMNIST:
         """Pictures, uint8 [N, H, W, 1], and classes. The key has the files' content: other data use the format, too."""
         content: object = "published"  # a download is checked before it is read
         if self.folder:
-            content = [hashlib.sha256(_find(self.folder, name).read_bytes()).hexdigest() for name in FILES[split]]
+            content = [file_digest(_find(self.folder, name)) for name in FILES[split]]
         return cached("fashion_mnist", content_key(content, self.size, split, 1), lambda skipped: self._rows(split))
 
     def _rows(self, split: str) -> Rows:
@@ -89,18 +89,29 @@ def _download() -> Path:
 def read_idx(file: Path) -> np.ndarray:
     """The uint8 array of an idx file: two zeros, 8 for bytes, the number of dimensions, their sizes as uint32, data.
 
-    Raises ValueError, with the file's name, for a truncated file or another format.
+    Raises ValueError, with the file's name, for a truncated file or another format, and for one that claims to be too
+    large, of which no more than the header is unpacked.
     """
-    try:
-        with (gzip.open if file.suffix == ".gz" else open)(file, "rb") as content:
-            data = content.read()
-    except DAMAGED as error:
-        raise ValueError(f"{file} cannot be read ({one_line(error)}); get it again") from error
     dimensions = {"idx1": 1, "idx3": 3}[file.name.split("-")[2]]
     start = 4 + 4 * dimensions
+    try:
+        data = _first_bytes(file, start)
+        size = int(np.prod(struct.unpack(f">{dimensions}I", data[4:]), dtype=object)) if len(data) == start else 0
+        refuse_large(size, file.stat().st_size)
+        data = _first_bytes(file, start + size + 1)
+    except (*DAMAGED, ValueError) as error:
+        raise ValueError(f"{file} cannot be read ({one_line(error)}); get it again") from error
     if data[:4] != bytes((0, 0, 8, dimensions)) or len(data) < start:
         raise ValueError(f"{file} is no idx file of bytes in {dimensions} dimensions; get it again")
     shape = struct.unpack(f">{dimensions}I", data[4:start])
     if len(data) - start != np.prod(shape, dtype=np.int64):
         raise ValueError(f"{file} is cut: its header promises {' x '.join(map(str, shape))} bytes; get it again")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+
+
+def _first_bytes(file: Path, size: int) -> bytes:
+    if file.suffix == ".gz":
+        return read_gzip(file, size)
+    check_regular(file)
+    with file.open("rb") as content:
+        return content.read(size)

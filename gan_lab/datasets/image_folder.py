@@ -12,6 +12,7 @@ from gan_lab.datasets.cache import cached, content_key
 from gan_lab.datasets.decoding import decoded
 from gan_lab.datasets.sources import file_digest, given_folder, refuse_shared
 from gan_lab.datasets.store import Store, height_width
+from gan_lab.datasets.trusted_files import printable
 from gan_lab.registry import Bounds, Positive, datasets
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -46,8 +47,9 @@ class ImageFolder:
         if not files:
             raise ValueError(f"dataset.path={path}: no picture in it; these are read: {' '.join(sorted(SUFFIXES))}")
         self.names = [file.relative_to(self.path).as_posix() for file in files]
-        self.class_names = None if class_folders is False else self._classes(insist=class_folders is True)
-        self.num_classes = len(self.class_names) if self.class_names else None
+        self.folders = None if class_folders is False else self._classes(insist=class_folders is True)
+        self.class_names = tuple(map(printable, self.folders)) if self.folders else None
+        self.num_classes = len(self.folders) if self.folders else None
         self.test: ImageFolder | None = None
         if test_path is not None:
             if not Path(test_path).expanduser().is_dir():
@@ -56,7 +58,7 @@ class ImageFolder:
                 path=test_path, image_size=image_size, image_channels=image_channels, class_folders=class_folders
             )
             refuse_shared(folder, test_path)
-            if self.test.class_names != self.class_names:
+            if self.test.folders != self.folders:
                 raise ValueError(f"dataset.test_path={test_path} has not the sub-folders of dataset.path={path}")
         self.splits = ("train", "test") if self.test else ("train",)
 
@@ -89,8 +91,8 @@ class ImageFolder:
         with ThreadPoolExecutor() as pool:
             digests = list(pool.map(file_digest, [self.path / name for name in self.names]))
         labels = None
-        if self.class_names:
-            number = {name: i for i, name in enumerate(self.class_names)}  # of all folders
+        if self.folders:
+            number = {name: i for i, name in enumerate(self.folders)}  # of all folders
             labels = np.array([number[name.split("/")[0]] for name in self.names])
         contents = list(zip(self.names, digests, strict=True))
         key = content_key(contents, self.size, self.channels, *([] if labels is None else ["label"]), 1)

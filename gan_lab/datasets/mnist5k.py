@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
+import io
 from pathlib import Path
 
 import numpy as np
 
 from gan_lab.datasets.cache import Rows, cached, content_key
+from gan_lab.datasets.packed import read_gzip
 from gan_lab.datasets.sources import resized_28
 from gan_lab.datasets.store import Store, height_width
 from gan_lab.registry import Positive, datasets
@@ -41,8 +42,8 @@ class MNIST5k:
         return cached("mnist5k", content_key(self.size, split, 1), lambda skipped: self._rows(split))
 
     def _rows(self, split: str) -> Rows:
-        with gzip.open(self.file) as file:
-            table = np.loadtxt(file, delimiter=",", dtype=np.float32).astype(np.uint8)
+        text = io.BytesIO(read_gzip(self.file))
+        table = np.loadtxt(text, delimiter=",", dtype=np.float32).astype(np.uint8)
         images, labels = table[:, :-1].reshape(-1, 28, 28, 1), table[:, -1].astype(np.int64)
         rank = np.empty(len(labels), dtype=np.int64)  # number of earlier rows of the same class
         for digit in range(10):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import tarfile
@@ -16,8 +17,10 @@ from filelock import FileLock
 
 from gan_lab.datasets.cache import Rows, cache_folder
 from gan_lab.datasets.store import resize
+from gan_lab.datasets.trusted_files import check_regular, make_private
 
 T = TypeVar("T")
+LARGEST = 4 << 30  # bytes of a published file; STL-10's has 2.8e9
 CHUNK = 2_000  # pictures resized at once
 DAMAGED = (OSError, EOFError, zlib.error, tarfile.TarError)  # errors from reading a truncated or missing file
 
@@ -51,6 +54,7 @@ def held_out(named: Sequence[T], share: float) -> tuple[list[T], list[T]]:
 
 
 def file_digest(file: Path) -> str:
+    check_regular(file)
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
@@ -87,7 +91,8 @@ def folder_or_archive(given: Path | None, what: str, published: Any) -> Path:
     """The folder or archive of one of torchvision's data sets: in the user's folder, or downloaded.
 
     `blocks` reads both, so nothing is unpacked into a user's folder. Raises ValueError where the folder has neither, or
-    where the archive cannot be downloaded.
+    where the archive cannot be downloaded or is not the published one: its checksum is compared before it is opened,
+    because headers in an archive may claim gigabytes.
     """
     if given is None:
         with downloading(what, f"give dataset.path=FOLDER with {published.filename} in it") as folder:
@@ -96,22 +101,35 @@ def folder_or_archive(given: Path | None, what: str, published: Any) -> Path:
             download_url(published.url, str(folder), published.filename, published.tgz_md5)  # skips a complete file
         return folder / published.filename
     for place in (given / published.base_folder, given / published.filename):
-        if place.exists():
+        if place.is_dir() or (place.is_file() and _is_published(place, published.tgz_md5)):
             return place
     if given.name == published.base_folder:
         return given
     raise ValueError(f"dataset.path={given} holds no {published.base_folder} or {published.filename}")
 
 
-def blocks(place: Path, name: str, md5: str, size: int = 1 << 20) -> Iterator[bytes]:
+def _is_published(archive: Path, md5: str) -> bool:
+    """True. Raises ValueError for another checksum than the published one."""
+    with archive.open("rb") as file:
+        digest = hashlib.file_digest(file, functools.partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+    if digest != md5:
+        raise ValueError(f"{archive} holds no whole archive (its checksum is not the published one); get it again")
+    return True
+
+
+def blocks(place: Path, name: str, md5: str, size: int = 1 << 20, *, most: int = LARGEST) -> Iterator[bytes]:
     """The content of a file in a folder or a tar archive, in blocks of `size` bytes; the last one may be shorter.
 
-    Raises ValueError for a missing or truncated file, and, after the last block, for a wrong checksum.
+    Raises ValueError for a missing or truncated file, for one of more than `most` bytes, and, after the last block, for
+    a wrong checksum.
     """
-    checksum = hashlib.md5(usedforsecurity=False)
+    checksum, total = hashlib.md5(usedforsecurity=False), 0
     try:
         with _open(place, name) as file:
             while block := file.read(size):
+                total += len(block)
+                if total > most:
+                    raise OSError(f"it has more than {most:,} bytes")
                 checksum.update(block)
                 yield block
     except DAMAGED as error:
@@ -123,6 +141,7 @@ def blocks(place: Path, name: str, md5: str, size: int = 1 << 20) -> Iterator[by
 @contextlib.contextmanager
 def _open(place: Path, name: str) -> Iterator[IO[bytes]]:
     if place.is_dir():
+        check_regular(place / name)
         with (place / name).open("rb") as file:
             yield file
         return
@@ -143,9 +162,10 @@ def downloading(what: str, remedy: str) -> Iterator[Path]:
 
     An exception inside becomes a ValueError with the remedy.
     """
-    folder = cache_folder() / "downloads"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = cache_folder() / "downloads"
+        make_private(folder.parent)
+        make_private(folder)
         with FileLock(folder / f"{what}.lock"), contextlib.redirect_stdout(io.StringIO()):  # downloaders print
             yield folder
     except Exception as error:  # downloaders may raise any exception

@@ -59,7 +59,7 @@ class STL10:
         for name in names:
             labels = None
             if labelled:
-                content = b"".join(blocks(place, f"{name}_y.bin", checksums[f"{name}_y.bin"]))
+                content = b"".join(blocks(place, f"{name}_y.bin", checksums[f"{name}_y.bin"], most=1 << 20))
                 labels = np.frombuffer(content, np.uint8) - 1  # the file counts from 1
             start = 0
             for images in _pictures(place, f"{name}_X.bin", checksums[f"{name}_X.bin"]):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gan_lab.core.types import DiscriminatorOutput
 from gan_lab.layers import DiscriminatorConditioning, Initialization, Verdict, norm1d, prepare
-from gan_lab.registry import Positive, discriminators
+from gan_lab.registry import Depth, Positive, discriminators
 
 
 @discriminators.register("mlp")
@@ -25,7 +25,7 @@ class MLPDiscriminator(nn.Module):
         num_classes: int | None,
         *,
         width: Positive = 128,
-        depth: Positive = 3,
+        depth: Depth = 3,
         normalization: Literal["batch", "layer", "none"] = "none",
         spectral_norm: bool = False,
         initialization: Initialization = "default",

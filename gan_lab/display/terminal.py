@@ -8,11 +8,12 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 LONG = 10  # characters: a longer number is rounded
 
@@ -72,7 +73,23 @@ def labelled_output(label: OutputLabel) -> Iterator[None]:
         _label = None
 
 
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """The text without characters that control a terminal; they may come from file names and from strangers' files.
+
+    New lines and tabs stay. Bytes of a name that are no text are replaced, too.
+    """
+    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 class _Terminal(Console):
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            dirty = not segment.control and CONTROL.search(segment.text)
+            yield Segment(printable(segment.text), segment.style) if dirty else segment
+
     def on_broken_pipe(self) -> None:
         """The reader of the output has gone: print nothing more. rich's own method would end the run."""
         self.quiet = True

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from torch import nn
 
-from gan_lab.feature_extractors.fidelity import downloaded_inception
+from gan_lab.feature_extractors.fidelity import INCEPTION, downloaded
 from gan_lab.registry import feature_extractors
 
 
@@ -24,12 +24,12 @@ def auto(dataset: Any, sample_shape: tuple[int, ...]) -> nn.Module:
     own = getattr(dataset, "feature_extractor", None)
     if own is None and len(sample_shape) != 3:
         raise NoExtractor("these samples are points, and no extractor is made for them")
-    if own is None and not downloaded_inception():
+    if own is None and not downloaded(INCEPTION):
         raise NoExtractor(
             "none ships for these data, and Inception's weights are not here: feature_extractor=inception-v3-compat "
             "downloads them, feature_extractor.weights=FILE reads them"
         )
-    name = own or "inception-v3-compat"
+    name = own or INCEPTION
     try:
         extractor: nn.Module = feature_extractors.build(OmegaConf.create({"name": name}), sample_shape=sample_shape)
     except ValueError as error:

@@ -18,7 +18,7 @@ from gan_lab.layers import (
     norm_classes,
     prepare,
 )
-from gan_lab.registry import Positive, generators
+from gan_lab.registry import Depth, Positive, generators
 
 
 @generators.register("mlp")
@@ -35,7 +35,7 @@ class MLPGenerator(nn.Module):
         *,
         latent_dim: Positive = 16,
         width: Positive = 128,
-        depth: Positive = 3,
+        depth: Depth = 3,
         normalization: Literal["batch", "layer", "none"] = "none",
         spectral_norm: bool = False,
         initialization: Initialization = "default",

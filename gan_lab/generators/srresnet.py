@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from gan_lab.generators.sources import enlarged, enlargement, shown, start_as_correction
 from gan_lab.layers import ImageSize, Initialization, Normalization, norm2d, prepare
-from gan_lab.registry import Positive, generators
+from gan_lab.registry import Depth, Positive, generators
 
 FACTORS = (1, 2, 4, 8)
 
@@ -32,7 +32,7 @@ class SRResNetGenerator(nn.Module):
         image_channels: int,
         *,
         width: Positive = 64,
-        blocks: Positive = 16,
+        blocks: Depth = 16,
         normalization: Normalization = "batch",
         initialization: Initialization = "default",
         residual: bool = True,

@@ -26,10 +26,12 @@ from gan_lab.core.types import Phase
 from gan_lab.datasets.cache import cache_folder
 from gan_lab.datasets.columns import described, to_plain
 from gan_lab.datasets.store import Store
+from gan_lab.datasets.trusted_files import make_private
 from gan_lab.datasets.validation import Validation
 from gan_lab.feature_extractors.choice import NoExtractor
 from gan_lab.metrics.evaluator import Evaluator
 from gan_lab.metrics.reference import has_test
+from gan_lab.run.memory import Affordable
 from gan_lab.run.optimization import build_optimizers, build_schedules, correct_for_lazy_phases, scheduled
 from gan_lab.run.parts import build_task, supplied_values
 
@@ -91,7 +93,7 @@ def assemble(config: DictConfig) -> Assembly:
     trainer, evaluation, tracking = sections(config)
     if trainer.compile:
         with contextlib.suppress(OSError):  # jobs of a sweep share compiled code
-            (folder := cache_folder() / "compiled").mkdir(parents=True, exist_ok=True)
+            make_private(folder := cache_folder() / "compiled")  # others must not put code there
             os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
     runtime = Runtime(
         choose_device(trainer.device),
@@ -103,7 +105,8 @@ def assemble(config: DictConfig) -> Assembly:
     )
     dataset = data_set(config)
     values = supplied_values(tuple(dataset.sample_shape), dataset.num_classes)
-    task = build_task(config, described(dataset), values, trainer.seed)
+    with Affordable():
+        task = build_task(config, described(dataset), values, trainer.seed)
     evaluator = build_evaluator(config, dataset, evaluation, runtime.device, task)
     runtime.place(task.nets)
     loss = registry.losses.build(config.loss)

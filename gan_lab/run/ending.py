@@ -8,8 +8,11 @@ import traceback
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from gan_lab.config.redaction import redacted
 from gan_lab.core import checkpoint
+from gan_lab.core.files import BadFile
 from gan_lab.core.hooks import Diverged
+from gan_lab.display.terminal import printable
 from gan_lab.run.failures import MORE_MEMORY, first_line, is_disk_failure, out_of_memory, remedy
 from gan_lab.run.selection import Pruned
 from gan_lab.run.signals import Interrupted, Signals
@@ -47,7 +50,7 @@ class Ending:
             return "interrupted", f"signal {error.number}: trained and saved, not scored", 128 + error.number
         if isinstance(error, KeyboardInterrupt):
             return "interrupted", "a second interrupt: not saved", 130
-        if isinstance(error, checkpoint.DamagedCheckpoints):
+        if isinstance(error, (checkpoint.DamagedCheckpoints, BadFile)):
             return "failed", str(error), 2
         if isinstance(error, Diverged):
             return "diverged", str(error), 1
@@ -65,7 +68,7 @@ class Ending:
             advice = "it is trained; repeat the command with fewer evaluation.samples" if trained else MORE_MEMORY
             return f"out of memory ({first_line(error)}); {kept}: {advice}", 1
         with contextlib.suppress(OSError):
-            traceback.print_exception(error)
+            print(redacted("".join(traceback.format_exception(error))), end="", file=sys.stderr)
         what = "exited" if isinstance(error, SystemExit) else type(error).__name__
         return f"{what}: {error}", 1
 
@@ -79,7 +82,7 @@ class Ending:
         run.records.finish()
         if why:
             with contextlib.suppress(OSError):  # stderr may be a log file on a full disk
-                print(f"gan-lab: {status}: {why}", file=sys.stderr)
+                print(printable(redacted(f"gan-lab: {status}: {why}")), file=sys.stderr)
         for line in last_words(directory.summary, directory.path, run.records.sheet, short=run.sweep is not None):
             run.records.say(line)
         return code

@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import yaml
 from omegaconf import DictConfig
 
 from gan_lab.config.identity import config_hash, resolved
+from gan_lab.config.reading import read_config
 from gan_lab.run.assembly import Assembly, assemble, state_bytes
 from gan_lab.run.warm_start import initialize_from
 from gan_lab.tracking.run_directory import RunDirectory
-from gan_lab.tracking.wandb import decide_mode
+from gan_lab.tracking.server import decide_mode
 
 
 def preflight(config: DictConfig, path: Path) -> Assembly:
@@ -34,7 +34,7 @@ def check_directory(directory: RunDirectory, assembly: Assembly, config: DictCon
     directory.check(config_hash(resolved(config)), config.resume)
     saved_config = directory.path / "config.yaml"
     if directory.summary and saved_config.exists():  # a job that could not be built has only a summary
-        before = yaml.safe_load(saved_config.read_text())["trainer"]["images"]
+        before = read_config(saved_config).trainer.images
         if before != assembly.trainer.images and (depends := assembly.about["depends_on_duration"]):
             raise ValueError(
                 f"run_dir={directory.path} was planned for {before:,} images, and "
@@ -42,7 +42,7 @@ def check_directory(directory: RunDirectory, assembly: Assembly, config: DictCon
                 f"trainer.images={before}, or give another run_dir"
             )
     if config.init_from is not None and not directory.summary.get("images"):  # a continued run has its own weights
-        initialize_from(assembly, config.init_from)
+        initialize_from(assembly, str(config.init_from))
     parent = next(p for p in (directory.path, *directory.path.absolute().parents) if p.exists())
     selects = bool(assembly.evaluation.every and assembly.evaluator.metrics)
     kept = assembly.trainer.keep_checkpoints + selects  # the best is kept, too

@@ -11,7 +11,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from gan_lab.config.identity import config_hash, resolved
-from gan_lab.display.terminal import terminal
+from gan_lab.config.redaction import redacted
+from gan_lab.display.terminal import printable, terminal
 from gan_lab.run.assembly import Assembly, assemble
 from gan_lab.run.failures import out_of_memory
 from gan_lab.run.preflight import check_directory
@@ -64,7 +65,7 @@ def finished(directory: RunDirectory, config: DictConfig) -> bool:
     """Whether the directory has a finished run of this config."""
     summary = directory.summary
     same = summary.get("config_hash") == config_hash(resolved(config))
-    done = summary.get("status") == "finished" and summary["images"] >= config.trainer.images
+    done = summary.get("status") == "finished" and summary.get("images", 0) >= config.trainer.images
     return same and done and config.resume == "auto"
 
 
@@ -98,11 +99,12 @@ def _could_not_start(
         message, code = f"{error.strerror or error}: {error.filename or directory.path}", 2
     except BaseException as error:  # a part failed during assembly
         if not out_of_memory(error):
-            traceback.print_exc()
+            print(redacted(traceback.format_exc()), end="", file=sys.stderr)
         message, code = f"{type(error).__name__}: {error}", 1
     if not code:
         return
-    print(f"gan-lab: {message}", file=sys.stderr)
+    message = redacted(message)
+    print(printable(f"gan-lab: {message}"), file=sys.stderr)
     if refused:
         refused(message)
     if directory.path.is_dir() and not directory.summary:  # for the sweep's table

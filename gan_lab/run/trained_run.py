@@ -8,19 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from gan_lab import registry
+from gan_lab.config.composition import check_parts
+from gan_lab.config.reading import read_config
 from gan_lab.core import checkpoint
+from gan_lab.core.files import BadFile, named
+from gan_lab.core.restore import check_module, counter, part_of
 from gan_lab.core.runtime import choose_device, inference
 from gan_lab.datasets.columns import described_by, from_plain
 from gan_lab.datasets.store import Store
 from gan_lab.metrics.reference import has_test
 from gan_lab.run.assembly import data_set
+from gan_lab.run.memory import Affordable
 from gan_lab.run.parts import build_task, supplied_values
 from gan_lab.tasks.contract import Example, joined
 from gan_lab.tracking.run_directory import RunDirectory
+from gan_lab.tracking.summary import is_count
 
 
 class TrainedRun:
@@ -36,10 +41,15 @@ class TrainedRun:
             hint = f"; it holds runs: {', '.join(inside[:4])}{', ...' if len(inside) > 4 else ''}" if inside else ""
             raise ValueError(f"{path} is no run directory{hint or ' (there is no config.yaml)'}")
         self.path = path
+        with named(path):
+            self._load(path, which, device)
+
+    def _load(self, path: Path, which: str, device: str) -> None:
         state = _state(path, which)
-        self.config = DictConfig(OmegaConf.load(path / "config.yaml"))
-        self.about: dict[str, Any] = state["about"]
-        self.images: int = state["game"]["images"]
+        self.config = read_config(path / "config.yaml")
+        check_parts(self.config)
+        self.about = _about(state, path)
+        self.images = counter(state, "game", "images")
         if missing := [name for name in self.about["plugins"] if name not in registry.plugins()]:
             raise ValueError(
                 f"{path} was trained with plug-ins; set GAN_LAB_PLUGINS='{' '.join(self.about['plugins'])}' "
@@ -48,14 +58,17 @@ class TrainedRun:
         shape, num_classes = tuple(self.about["sample_shape"]), self.about["num_classes"]
         known = self.about.get("columns")  # older versions did not save them
         self.columns = from_plain(known) if known else described_by(shape, num_classes)
-        self.task = build_task(self.config, self.columns, supplied_values(shape, num_classes), seed=0)
-        parts = state["game"]["parts"]
+        with Affordable():
+            self.task = build_task(self.config, self.columns, supplied_values(shape, num_classes), seed=0)
+        parts = part_of(state, "game", "parts")
         self.nets: nn.ModuleDict = self.task.nets
+        check_module(self.nets, part_of(parts, "task/nets"), "task/nets")
         self.nets.load_state_dict(parts["task/nets"])
         self.weights = "last"
         if "hook/EMA" in parts:
             self.weights = f"ema {self.config.trainer.ema}"
             averaged = nn.ModuleDict({name: self.task.nets[name] for name in self.task.averaged})
+            check_module(averaged, parts["hook/EMA"], "hook/EMA")
             averaged.load_state_dict(parts["hook/EMA"])
         self.nets.to(choose_device(device))
 
@@ -131,6 +144,16 @@ class TrainedRun:
         return samples
 
 
+def _about(state: Any, path: Path) -> dict[str, Any]:
+    """What a checkpoint says of its run. Raises BadFile where it is not what a run has written."""
+    about = part_of(state, "about")
+    classes, shape = part_of(about, "num_classes"), part_of(about, "sample_shape")
+    shaped = isinstance(shape, list) and 1 <= len(shape) <= 3 and all(map(is_count, shape))
+    if not (shaped and (classes is None or is_count(classes)) and isinstance(part_of(about, "plugins"), list)):
+        raise BadFile(f"the checkpoint of {path} does not say what it was trained on")
+    return dict(about)
+
+
 def _state(path: Path, which: str) -> dict[str, Any]:
     folder = path / "checkpoints"
     if which == "newest":
@@ -138,7 +161,10 @@ def _state(path: Path, which: str) -> dict[str, Any]:
         if state is None:
             raise ValueError(f"{path} has no checkpoint yet; train it further: gan-lab train ... run_dir={path}")
         return state
-    best: Mapping[str, Any] = RunDirectory(path).summary.get("best") or {}
+    directory = RunDirectory(path)
+    if which == "best" and directory.damage:
+        raise ValueError(directory.damage)
+    best: Mapping[str, Any] = directory.summary.get("best") or {}
     images = best.get("images") if which == "best" else int(which) if which.isdecimal() else None
     kept = checkpoint.kept(folder)
     if images not in kept:

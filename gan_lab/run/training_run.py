@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from gan_lab import __version__
 from gan_lab.config.identity import config_hash, resolved
 from gan_lab.core import checkpoint
+from gan_lab.core.files import content_of
 from gan_lab.core.hooks import Diverged, Do, Log
 from gan_lab.core.loop import Game, train
 from gan_lab.core.runtime import inference
@@ -33,7 +34,8 @@ from gan_lab.run.signals import SAVE, Signals
 from gan_lab.tasks.contract import joined
 from gan_lab.tracking.console import Console
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
-from gan_lab.tracking.wandb import WandbTracker, decide_mode
+from gan_lab.tracking.server import decide_mode
+from gan_lab.tracking.wandb import WandbTracker
 
 PICTURE_SEED = 0  # the same for all runs, so that their pictures show the same latents
 ANNOUNCED = 5_000  # from this number of samples on, scoring takes long enough for a line in the console
@@ -99,7 +101,8 @@ class TrainingRun:
     def _begin(self) -> None:
         state = checkpoint.load_newest(self.directory.checkpoints)
         if state is not None:
-            self._load(state)
+            with content_of(f"the newest checkpoint of {self.directory.path}"):
+                self._load(state)
         self.directory.cut_back(self.game.images)
         self._write_quarantine()
         config = resolved(self.config, experiment=self.experiment, run_dir=str(self.directory.path))
@@ -113,17 +116,14 @@ class TrainingRun:
             lines.append(f"goes on from {self.game.images:,} images")
         self._add_trackers(config, lines)
         self._add_hooks()
-        if state is not None and state.get("log"):
-            self.log.recall(state["log"], self.game.runtime.device)
-        if self.health:
-            self.initial_health_state = copy.deepcopy(self.health.memory())
-            if state is not None and state.get("health"):
-                self.health.recall(state["health"])
-                self.records.health(self.health)
+        self.initial_health_state = copy.deepcopy(self.health.memory()) if self.health else {}
+        if state is not None:
+            with content_of(f"the newest checkpoint of {self.directory.path}"):
+                self._recall(state)
 
     def _load(self, state: dict[str, Any]) -> None:
         self.game.load_state_dict(state["game"])
-        self.seconds_before = state["seconds"]
+        self.seconds_before = float(state["seconds"])
         self.directory.recall(state.get("pending") or [])
         if state["about"]["threads"] != self.assembly.about["threads"]:
             warnings.warn(
@@ -131,6 +131,14 @@ class TrainingRun:
                 f"{self.assembly.about['threads']}: sums may differ in the last bits",
                 stacklevel=2,
             )
+
+    def _recall(self, state: dict[str, Any]) -> None:
+        """Give the log and the health monitor what they remembered."""
+        if state.get("log"):
+            self.log.recall(state["log"], self.game.runtime.device)
+        if self.health and state.get("health"):
+            self.health.recall(state["health"])
+            self.records.health(self.health)
 
     def _write_quarantine(self) -> None:
         """Write the list of pictures that cannot be read, with their paths and the reasons."""

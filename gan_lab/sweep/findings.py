@@ -8,8 +8,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gan_lab.core.files import BadFile, read_object, write_atomically
 from gan_lab.display.terminal import shortened
-from gan_lab.tracking.run_directory import write_atomically
+from gan_lab.tracking.summary import is_count, is_number
 
 if TYPE_CHECKING:
     from gan_lab.sweep.study import Search
@@ -66,14 +67,26 @@ def importances(study: Any) -> dict[str, float]:
 def read_findings(folder: Path) -> dict[str, Any] | None:
     """The results of the search in this folder, or None where there was no search or its file is damaged."""
     try:
-        content: dict[str, Any] = json.loads((folder / FINDINGS).read_text())
-        return content if one_line_summary(content) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        content = read_object(folder / FINDINGS)
+    except (OSError, BadFile):
         return None
+    importances, best = content.get("importances"), content.get("best")
+    told = isinstance(content.get("told"), str) and is_count(content.get("trials"))
+    whole = told and _numbers(importances) and isinstance(best, list) and all(map(_is_trial, best))
+    return content if whole else None
+
+
+def _numbers(values: Any) -> bool:
+    return isinstance(values, dict) and all(value is not None and is_number(value) for value in values.values())
+
+
+def _is_trial(entry: Any) -> bool:
+    known = isinstance(entry, dict) and is_count(entry.get("trial")) and isinstance(entry.get("params"), dict)
+    return known and _numbers(entry.get("values"))
 
 
 def one_line_summary(content: dict[str, Any]) -> str:
-    """The results of `read_findings` in one line. Raises KeyError and the like for a damaged file."""
+    """The results of `read_findings` in one line."""
     shares = ", ".join(f"{key} {share:.0%}" for key, share in content["importances"].items())
     text = f"search of {content['trials']} trials: {content['told']}"
     return text + (f"; what matters: {shares}" if shares else "")

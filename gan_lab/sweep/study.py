@@ -149,6 +149,11 @@ class Search:
     def sampler(self) -> Any:
         samplers, seed, startup = import_optuna().samplers, self.conf.seed, self.conf.startup_trials
         if self.conf.sampler == "cmaes":
+            if self.conf.storage:  # this sampler keeps its state as a pickle in the study, and a pickle can run code
+                raise ValueError(
+                    f"hydra.sweeper.storage={self.conf.storage}: with sampler=cmaes the study stays in the sweep's own "
+                    "folder; leave the storage out, or take sampler=tpe"
+                )
             try:
                 import cmaes  # noqa: F401
             except ImportError as error:

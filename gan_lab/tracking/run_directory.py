@@ -15,6 +15,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from gan_lab.config.redaction import redacted
+from gan_lab.core.files import BadFile, leads_away, parse_json, read_text, write_atomically
+from gan_lab.tracking.summary import is_count, is_number, read_summary
+
 # Files that a run writes. A folder with any other file belongs to somebody else, and no run starts in it.
 QUARANTINE = "quarantine.json"
 OURS = {
@@ -30,6 +34,7 @@ OURS = {
 }
 # Temporary files of a process that was killed while writing; pictures are named by their number of images.
 HALF_WRITTEN = re.compile(r"\.((config\.yaml|summary\.json|metrics\.jsonl|quarantine\.json)-\d+|\w+-\d+\.(png|txt))")
+LARGEST_METRICS = 512 << 20  # bytes: some million records
 SPEED = "performance/images_per_second"
 SELECTION = "selection/"  # prefix of the names of scores that may have chosen a checkpoint
 
@@ -41,7 +46,11 @@ class RunDirectory:
         self.path = Path(path)
         self.metrics_file, self.summary_file = self.path / "metrics.jsonl", self.path / "summary.json"
         self.checkpoints, self.samples = self.path / "checkpoints", self.path / "samples"
-        self.summary: dict[str, Any] = _read_json(self.summary_file)
+        self.damage: str | None = None  # why the summary cannot be used
+        try:
+            self.summary = read_summary(self.summary_file)
+        except BadFile as error:
+            self.summary, self.damage = {}, str(error)
         self.speeds: list[float] = []
         self.pending: list[dict[str, Any]] = []  # records that the disk has not taken yet
         self._lock = FileLock(self.path / ".lock")
@@ -50,6 +59,21 @@ class RunDirectory:
 
     def check(self, config_hash: str, resume: str) -> None:
         """Raise ValueError where a run with this config must not write here. Writes nothing."""
+        self._check_place()
+        if self.damage:
+            raise ValueError(self.damage)
+        if not self.summary:
+            return
+        if self.summary.get("config_hash") != config_hash:
+            raise ValueError(
+                f"run_dir={self.path} holds a run of another config ({self.path / 'config.yaml'}); "
+                "give another run_dir, or repeat that run's settings to continue it"
+            )
+        if resume == "never":
+            raise ValueError(f"run_dir={self.path} holds a run, and resume=never; give another run_dir or resume=auto")
+
+    def _check_place(self) -> None:
+        """Raise ValueError where no run may write, whatever its config: no folder, or a folder of somebody else."""
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"run_dir={self.path} is a file; give a folder")
         parent = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
@@ -63,15 +87,11 @@ class RunDirectory:
         if strange := sorted(name for name in files if name not in OURS and not HALF_WRITTEN.fullmatch(name)):
             names = ", ".join(strange[:3])
             raise ValueError(f"run_dir={self.path} holds files that are no run's ({names}); give another folder")
-        if not self.summary:
-            return
-        if self.summary.get("config_hash") != config_hash:
-            raise ValueError(
-                f"run_dir={self.path} holds a run of another config ({self.path / 'config.yaml'}); "
-                "give another run_dir, or repeat that run's settings to continue it"
-            )
-        if resume == "never":
-            raise ValueError(f"run_dir={self.path} holds a run, and resume=never; give another run_dir or resume=auto")
+        for folder in (self.checkpoints, self.samples):
+            if leads_away(folder):
+                raise ValueError(
+                    f"{folder} is a link to a folder elsewhere, where a run would delete; link run_dir itself"
+                )
 
     def lock(self) -> None:
         """Claim the directory until `release`. Raises ValueError while another process has it."""
@@ -112,7 +132,12 @@ class RunDirectory:
             return self.summary.get("status") == "running"
 
     def status(self) -> str:
-        """The summary's status, but `killed` where no process trains any more, and `not started` without a summary."""
+        """The summary's status, but `killed` where no process trains any more, and `not started` without a summary.
+
+        `damaged` where the summary cannot be used.
+        """
+        if self.damage:
+            return "damaged"
         if self.locked():
             return "running"
         status = str(self.summary.get("status", "not started"))
@@ -142,15 +167,19 @@ class RunDirectory:
         self.pending = []
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Every complete record, including those that are not written to the disk yet."""
+        """Every complete record, including those that are not written to the disk yet.
+
+        Raises BadFile where metrics.jsonl is no file, or is too large.
+        """
         records = []
         # A crash of the machine may leave bytes that are not text. Such a line is skipped.
-        for line in self.metrics_file.read_text(errors="replace").splitlines() if self.metrics_file.exists() else ():
+        text = read_text(self.metrics_file, LARGEST_METRICS, errors="replace") if self.metrics_file.exists() else ""
+        for line in text.splitlines():
             try:
-                record = json.loads(line)
-            except ValueError:
+                record = parse_json(line, self.metrics_file)
+            except BadFile:
                 continue
-            if isinstance(record, dict) and isinstance(record.get("images"), (int, float)):
+            if isinstance(record, dict) and is_count(record.get("images")) and all(map(is_number, record.values())):
                 records.append(record)
         return [*records, *self.pending]
 
@@ -192,7 +221,7 @@ class RunDirectory:
     def warn(self, warning: Mapping[str, Any]) -> None: ...
 
     def update_summary(self, **values: Any) -> None:
-        self.summary |= values
+        self.summary |= values if values.get("error") is None else values | {"error": redacted(values["error"])}
         speed = statistics.median(self.speeds) if self.speeds else 0.0
         self.summary["images_per_second"] = round(speed, 2)
         write_atomically(self.summary_file, json.dumps(_finite(self.summary), indent=1, default=str) + "\n")
@@ -207,21 +236,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file atomically: it exists completely or not at all."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,112 +5,27 @@ from __future__ import annotations
 import contextlib
 import functools
 import html
-import http.client
 import importlib
-import netrc
 import os
 import secrets
-import ssl
 import sys
 import threading
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import ParseResult, urlparse
 
 from gan_lab.config.identity import flat
+from gan_lab.config.redaction import redacted
 from gan_lab.config.sections import Wandb
-from gan_lab.tracking.redaction import redacted
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
+from gan_lab.tracking.server import unreachable
 
-PROBE_SECONDS = 4.0
-OLDER_HOST = "api.wandb.ai"  # the default server's name for W&B before 0.31; a key for it serves for both
-LOGIN = "run `wandb login`, or set WANDB_API_KEY"
 FINISH_SECONDS = 60.0  # what is not sent by then stays on disk for `wandb sync`
 GRACE_SECONDS = 10.0  # added to it, because W&B applies the same limit itself
 TAG_LENGTH = 64  # W&B refuses longer ones
 TABLE_ROWS = 50  # a run may have thousands of pictures
 NO_REMOTE = "none"  # the git remote is not sent: its address may contain a token, and the commit is enough
-
-
-def decide_mode(mode: str) -> tuple[str, str | None]:
-    """(online | offline | disabled, why not online). Decided before W&B starts, which cannot fall back.
-
-    Raises ValueError for `online` without a key.
-    """
-    if mode == "auto" and os.environ.get("WANDB_MODE") in ("online", "offline", "disabled"):
-        mode = os.environ["WANDB_MODE"]
-    if mode in ("offline", "disabled"):
-        return mode, None
-    if not _has_key():
-        if mode == "online":
-            raise ValueError(f"tracking.wandb.mode=online needs a key: {LOGIN}")
-        return "offline", "no W&B key: `wandb login` makes the next run online"
-    if reason := _unreachable():
-        return "offline", reason
-    return "online", None
-
-
-def no_way_online() -> str | None:
-    """Why the server cannot be used, with the remedy; None where it can."""
-    return _unreachable() if _has_key() else f"no W&B key: {LOGIN}"
-
-
-def _server() -> ParseResult:
-    """The server of this process's environment, of `wandb login --host`, or the installed W&B's default."""
-    address = os.environ.get("WANDB_BASE_URL")
-    return urlparse(address or _default_server())
-
-
-@functools.cache
-def _default_server() -> str:
-    import wandb
-
-    settings = wandb.Settings()
-    with contextlib.suppress(Exception):  # base_url does not include the settings file, and setup() starts a process
-        folder = Path(os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb")
-        settings.settings_system = str(folder / "settings")
-        settings.update_from_system_settings()
-    return str(settings.base_url)
-
-
-def _unreachable() -> str | None:
-    """Why the server does not answer; None where it answers.
-
-    The request goes over HTTP and through the environment's proxy, as W&B's do. A TCP connection is not enough: it may
-    open although a proxy drops all traffic.
-    """
-    server = _server()
-    try:
-        request = urllib.request.Request(server.geturl(), method="HEAD")
-        urllib.request.build_opener().open(request, timeout=PROBE_SECONDS).close()
-    except urllib.error.HTTPError:
-        return None  # any status is an answer
-    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: WANDB_BASE_URL is no address
-        reason = getattr(error, "reason", error)
-        if isinstance(reason, ssl.SSLError):
-            return None  # the server answers; W&B has its own certificates
-        return f"{server.hostname} cannot be reached ({reason})"
-    return None
-
-
-def _has_key() -> bool:
-    """Whether there is a key for the server, in the environment or where `wandb login` writes it."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    server = _server()
-    hosts = [server.netloc, server.hostname or ""]
-    if "WANDB_BASE_URL" not in os.environ:
-        hosts.append(OLDER_HOST)
-    try:
-        # With an explicit path, netrc accepts a file that others can read, as W&B does.
-        known = netrc.netrc(os.environ.get("NETRC") or Path.home() / ".netrc")
-        return any(known.authenticators(host) for host in hosts)
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 class WandbTracker:
@@ -304,7 +219,7 @@ class WandbTracker:
 
     def _answers(self) -> bool:
         """Whether artifacts can be sent. W&B asks the server before each one, and retries while there is no answer."""
-        reason = _unreachable() if self.mode == "online" else None
+        reason = unreachable() if self.mode == "online" else None
         if reason and not self._warned_unreachable:
             self._warned_unreachable = True
             offline_folder = self.folder / "wandb" / Path(self.run.dir).parent.name

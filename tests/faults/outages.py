@@ -40,7 +40,7 @@ PROGRAM = """
 import sys, time
 from gan_lab.run import training_run
 from gan_lab.cli import main
-from gan_lab.tracking import wandb
+from gan_lab.tracking import server, wandb
 
 spent = {"tracker": 0.0, "training": 0.0}
 
@@ -58,7 +58,7 @@ for method in ("record", "picture", "warn", "checkpoint"):
     timed(wandb.WandbTracker, method, "tracker")
 timed(training_run, "train", "training")
 wandb.FINISH_SECONDS = wandb.GRACE_SECONDS = 3.0
-wandb.PROBE_SECONDS = 1.0
+server.PROBE_SECONDS = 1.0
 code = main(["train", *sys.argv[1:]])
 print("spent", spent["tracker"], spent["training"])
 sys.stdout.flush()

@@ -17,8 +17,10 @@ import pytest
 
 from gan_lab.cli import main
 from gan_lab.config.sections import Wandb
+from gan_lab.tracking import server
 from gan_lab.tracking import wandb as tracking
-from gan_lab.tracking.wandb import WandbTracker, decide_mode
+from gan_lab.tracking.server import decide_mode
+from gan_lab.tracking.wandb import WandbTracker
 from tests.tracking.stub_wandb import StubWandb
 
 COMMAND = (
@@ -232,7 +234,7 @@ def test_a_server_that_cannot_be_reached_is_offline_with_the_reason(
 
 
 def test_a_server_that_swallows_everything_is_offline(black_hole: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(server, "PROBE_SECONDS", 0.2)
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{black_hole}")
     chosen, why = decide_mode("online")
@@ -257,11 +259,11 @@ def test_a_server_of_ones_own_is_known_from_wandbs_settings(
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password xxxx\n")
     (tmp_path / "netrc").chmod(0o644)
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
-    tracking._default_server.cache_clear()
+    server._default_server.cache_clear()
     try:
         assert decide_mode("auto") == ("online", None)
     finally:
-        tracking._default_server.cache_clear()
+        server._default_server.cache_clear()
 
 
 class Refusing(StubWandb):
@@ -395,7 +397,6 @@ def test_trouble_with_wandb_never_fails_a_run(
 def test_a_finish_that_never_ends_is_left_alone(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import wandb
 
-    from gan_lab.tracking import wandb as tracking
 
     for name in ("FINISH_SECONDS", "GRACE_SECONDS"):
         monkeypatch.setattr(tracking, name, 0.1)

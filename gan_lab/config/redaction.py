@@ -12,10 +12,16 @@ SHORTEST = 8  # characters; a shorter value, such as 1 or true, occurs in many h
 REPLACEMENT = "[redacted]"
 
 
-def _secrets() -> list[str]:
+def _secrets(shortest: int = SHORTEST) -> list[str]:
     """The values of secret variables, longest first, because one may be a part of another."""
-    values = {value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= SHORTEST}
+    values = {value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= shortest}
     return sorted(values, key=len, reverse=True)
+
+
+def holds_secret(value: Any, shortest: int = SHORTEST) -> bool:
+    """Whether a secret of at least so many characters is in one of its strings, at any depth."""
+    secrets = _secrets(shortest)
+    return bool(secrets) and _replace(value, secrets) != value
 
 
 def redacted(value: Any) -> Any:
