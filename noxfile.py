@@ -1,9 +1,10 @@
-"""nox: lint, types and tests. `nox -s recipes` trains, `bench` times, `faults` and `soak` break; they take minutes.
+"""nox: lint, types and tests. `nox -s recipes` trains, `bench` times, `faults`, `soak`, `fuzz` break: long.
 
 An environment holds torch once: with an active virtual environment the sessions run in it, else in one of their own.
 """
 
 import os
+import sysconfig
 
 import nox
 
@@ -11,6 +12,8 @@ nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 BACKEND = "none" if os.environ.get("VIRTUAL_ENV") else "venv"
 FILES = ["gan_lab", "tests", "noxfile.py"]
+# Lower bounds of pyproject.toml for packages that read what strangers write.
+OLDEST = ("hydra-core==1.3.8", "omegaconf==2.3.0", "safetensors==0.5.0", "pillow==10.0.0", "filelock==4.3.1")
 
 
 def install(session: nox.Session) -> None:
@@ -41,6 +44,30 @@ def tests(session: nox.Session) -> None:
     install(session)
     split = () if session.posargs else ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
     session.run("pytest", *split, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session(venv_backend=BACKEND)
+def fuzz(session: nox.Session) -> None:
+    """2,000 random command lines and 10,000 damaged files, each with a limit of time and memory: an hour or two."""
+    install(session)
+    session.run("python", "-m", "tests.fuzz", *(session.posargs or ("--overrides", "2000", "--damage", "10000")))
+
+
+@nox.session(venv_backend="venv")
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities of the packages beside this nox. Needs the network."""
+    session.install("pip-audit>=2.10")
+    session.run("pip-audit", "--path", sysconfig.get_path("purelib"), "--progress-spinner", "off", *session.posargs)
+
+
+@nox.session(venv_backend=BACKEND)
+def oldest(session: nox.Session) -> None:
+    """Configs, checkpoints and pictures with the oldest versions that pyproject.toml allows."""
+    install(session)
+    folder = session.create_tmp()
+    session.run("pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", folder, *OLDEST)
+    tests = session.posargs or ("tests/test_config.py", "tests/test_nobody_let_in.py", "tests/test_strange_runs.py")
+    session.run("pytest", *tests, "tests/hostile", env={"OMP_NUM_THREADS": "1", "PYTHONPATH": folder})
 
 
 @nox.session(venv_backend=BACKEND)

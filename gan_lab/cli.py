@@ -96,7 +96,7 @@ def _in_a_line(error: Exception) -> str:
 
 def _refuse(message: str) -> int:
     from gan_lab.config.redaction import redacted
-    from gan_lab.display.terminal import printable
+    from gan_lab.core.files import printable
 
     print(f"gan-lab: {printable(str(redacted(message)))}", file=sys.stderr)
     return 2

@@ -324,7 +324,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_variable_shows_where(
     assert main(["train"]) == 2
     assert (
         capfd.readouterr().err
-        == "gan-lab: unexpected RuntimeError: a long\N{REPLACEMENT CHARACTER} story; GAN_LAB_DEBUG=1 shows where\n"
+        == "gan-lab: unexpected RuntimeError: a long\\x1b story; GAN_LAB_DEBUG=1 shows where\n"
     )
     monkeypatch.setenv("GAN_LAB_DEBUG", "1")
     with pytest.raises(RuntimeError):

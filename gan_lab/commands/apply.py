@@ -14,13 +14,14 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from gan_lab.core.files import printable
 from gan_lab.core.runtime import inference
 from gan_lab.datasets.decoding import files_of
 from gan_lab.datasets.exact import SUFFIXES, Unreadable, read_array
 from gan_lab.datasets.sources import one_line
 from gan_lab.datasets.store import scale, unscale
 from gan_lab.display.pictures import save_image
-from gan_lab.display.terminal import printable, terminal
+from gan_lab.display.terminal import terminal
 from gan_lab.run.failures import out_of_memory
 from gan_lab.run.tiling import tile_side, translated
 from gan_lab.run.trained_run import TrainedRun

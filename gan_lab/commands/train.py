@@ -20,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gan_lab.commands.train_help import help_text
 from gan_lab.config import hydra_store
 from gan_lab.config.composition import check_each_value, compose, first_value, hydra_message, parse_words
 from gan_lab.config.hydra_store import without_hydra
@@ -41,6 +42,7 @@ class Command:
     arguments: Arguments
     composed: DictConfig | None = None  # with Hydra's own node; None: nothing is trained
     swept: Sequence[Override] | None = None
+    help: str | None = None  # print this, and do nothing else
 
 
 def train(argv: Sequence[str]) -> int:
@@ -51,6 +53,9 @@ def train(argv: Sequence[str]) -> int:
     codes: list[int] = []
     with signals.before_training(codes.append):
         command = parse_command(argv)
+        if command.help:
+            print(command.help, end="")
+            return 0
         if command.swept is not None:
             codes.append(sweep(command))
         else:
@@ -74,10 +79,10 @@ def parse_command(argv: Sequence[str]) -> Command:
     arguments = parse(argv)
     parsed = parse_words(arguments.all_overrides)
     if arguments.passive:
-        if not arguments.asks_for_help or arguments.folders:
+        if not arguments.asks_for_help:
             _refuse_several(parsed, "--cfg and --info show one config, so give one value")
-            compose([first_value(override) for override in parsed])
-        return Command(arguments)
+        composed = compose([first_value(override) for override in parsed])
+        return Command(arguments, help=help_text(composed, arguments.folders) if arguments.asks_for_help else None)
     swept = _sweep_words(arguments, parsed)
     composed = compose([first_value(override) for override in swept or parsed])
     if swept is None:

@@ -47,7 +47,7 @@ class Arguments:
 
     @property
     def asks_for_help(self) -> bool:
-        return any(flag in ("--help", "-h", "--hydra-help", "--version") for flag in self.flags)
+        return any(flag in ("--help", "-h") for flag in self.flags)
 
     @property
     def all_overrides(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 LARGEST = 64 << 20  # bytes of a file of records or settings; those of real runs have some kilobytes
 DEEPEST = 32  # levels of mappings and lists
 MOST = 1e300  # beyond it, squares of numbers overflow
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -28,6 +30,14 @@ class BadFile(ValueError):
 
 class Unparsable(BadFile):
     """A file that is cut off, or was never JSON: a crash of the machine can leave such a file."""
+
+
+def printable(text: str) -> str:
+    r"""The text without characters that control a terminal, and bytes of a name that are no text: `\x1b` stands there.
+
+    They may come from file names and from strangers' files. New lines and tabs stay.
+    """
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 @contextlib.contextmanager

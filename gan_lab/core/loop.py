@@ -131,10 +131,11 @@ class Game:
             "optimizers": {player: optimizer.state_dict() for player, optimizer in self.optimizers.items()},
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state. Raises ValueError, before anything is changed, for one that does not fit."""
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise ValueError for a state that does not fit this game. Changes nothing."""
         parts, optimizers = part_of(state, "parts"), part_of(state, "optimizers")
-        step, images = counter(state, "step"), counter(state, "images")
+        for name in ("step", "images"):
+            counter(state, name)
         if missing := self.stateful.keys() ^ parts.keys():
             raise ValueError(f"the checkpoint and this run differ in their parts: {', '.join(sorted(missing))}")
         for name, part in self.stateful.items():
@@ -142,11 +143,15 @@ class Game:
                 check_module(part, parts[name], name)
         for player, optimizer in self.optimizers.items():
             check_optimizer(optimizer, part_of(optimizers, player), f"optimizers/{player}")
-        self.step, self.images = step, images
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state. Raises ValueError, before anything is changed, for one that does not fit."""
+        self.check_state(state)
+        self.step, self.images = state["step"], state["images"]
         for name, part in self.stateful.items():
-            part.load_state_dict(parts[name])
+            part.load_state_dict(state["parts"][name])
         for player, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(optimizers[player])
+            optimizer.load_state_dict(state["optimizers"][player])
 
     # -- moves ---------------------------------------------------------------------------------------------------
 

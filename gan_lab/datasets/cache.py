@@ -25,9 +25,9 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from gan_lab.core.files import read_object
+from gan_lab.core.files import printable, read_object
 from gan_lab.datasets.store import Store
-from gan_lab.datasets.trusted_files import is_private, make_private, own_file, printable
+from gan_lab.datasets.trusted_files import is_private, make_private, own_file
 
 MEMORY_SHARE = 0.25  # of the machine's memory: a larger store is mapped from the disk instead of read
 LARGEST = 256 << 20  # bytes of a store.json: some million names of pictures that cannot be read

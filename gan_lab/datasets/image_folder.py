@@ -8,11 +8,11 @@ from typing import Annotated
 
 import numpy as np
 
+from gan_lab.core.files import printable
 from gan_lab.datasets.cache import cached, content_key
 from gan_lab.datasets.decoding import decoded
 from gan_lab.datasets.sources import file_digest, given_folder, refuse_shared
 from gan_lab.datasets.store import Store, height_width
-from gan_lab.datasets.trusted_files import printable
 from gan_lab.registry import Bounds, Positive, datasets
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}

@@ -44,8 +44,3 @@ def check_regular(file: Path) -> None:
     """
     if not stat.S_ISREG(file.stat().st_mode):
         raise OSError("it is no regular file, but a folder, a pipe or a device")
-
-
-def printable(text: str) -> str:
-    r"""Text that any terminal and any file takes: bytes that are no UTF-8 and control characters become `\x1b`."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -15,6 +15,8 @@ from typing import Any, TextIO
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
+from gan_lab.core.files import CONTROL, printable
+
 LONG = 10  # characters: a longer number is rounded
 
 
@@ -71,17 +73,6 @@ def labelled_output(label: OutputLabel) -> Iterator[None]:
                     stream.write("\n")
     finally:
         _label = None
-
-
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    """The text without characters that control a terminal; they may come from file names and from strangers' files.
-
-    New lines and tabs stay. Bytes of a name that are no text are replaced, too.
-    """
-    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 class _Terminal(Console):

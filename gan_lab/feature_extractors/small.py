@@ -58,6 +58,7 @@ class ShippedClassifier(SmallClassifier):
     layer = f"features ({DIMENSIONS})"
 
     def __init__(self, sample_shape: tuple[int, ...]) -> None:
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         super().__init__()
@@ -73,7 +74,10 @@ class ShippedClassifier(SmallClassifier):
         file = WEIGHTS / f"{self.name}.safetensors"
         self.weights_hash = hashlib.sha256(file.read_bytes()).hexdigest()
         self.classifies = self.name  # the data set whose classes it predicts
-        self.load_state_dict(load_file(file))
+        try:
+            self.load_state_dict(load_file(file))
+        except (SafetensorError, RuntimeError) as error:
+            raise ValueError(f"{file} is damaged; install the package again") from error
 
     def forward(self, pictures: Tensor) -> Features:
         """Pictures, uint8 [B, 1, H, H]."""

@@ -51,6 +51,8 @@ class Assembly:
     held_out: Store | None  # data that training does not use; None without such data or a use for them
     about: dict[str, Any]  # saved in a checkpoint beside the state: enough to sample without the data
     notes: list[str] = field(default_factory=list)  # lines about the assembly for the user
+    # The checkpoints that the directory had when it was checked, and the state of the newest whole one.
+    resumed: tuple[list[int], dict[str, Any] | None] | None = None
 
     @property
     def sampled_nets(self) -> nn.ModuleDict:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from gan_lab.config.redaction import redacted
 from gan_lab.core import checkpoint
-from gan_lab.core.files import BadFile
+from gan_lab.core.files import BadFile, printable
 from gan_lab.core.hooks import Diverged
-from gan_lab.display.terminal import printable
 from gan_lab.run.failures import MORE_MEMORY, first_line, is_disk_failure, out_of_memory, remedy
 from gan_lab.run.selection import Pruned
 from gan_lab.run.signals import Interrupted, Signals

@@ -9,6 +9,9 @@ from omegaconf import DictConfig
 
 from gan_lab.config.identity import config_hash, resolved
 from gan_lab.config.reading import read_config
+from gan_lab.core import checkpoint
+from gan_lab.core.files import content_of, named
+from gan_lab.core.restore import part_of
 from gan_lab.run.assembly import Assembly, assemble, state_bytes
 from gan_lab.run.warm_start import initialize_from
 from gan_lab.tracking.run_directory import RunDirectory
@@ -26,6 +29,17 @@ def preflight(config: DictConfig, path: Path) -> Assembly:
     return assembly
 
 
+def _check_state(directory: RunDirectory, assembly: Assembly) -> None:
+    """Read the state that the run goes on from. Raises ValueError where it does not fit the run."""
+    kept = checkpoint.kept(directory.checkpoints)
+    state = checkpoint.load_newest(directory.checkpoints)
+    if state is not None:
+        with content_of(f"the newest checkpoint of {directory.path}"), named(directory.path):
+            assembly.game.check_state(part_of(state, "game"))
+            float(part_of(state, "seconds"))
+    assembly.resumed = kept, state
+
+
 def check_directory(directory: RunDirectory, assembly: Assembly, config: DictConfig) -> None:
     """Check that the run can start or continue in the directory, and give a new run the weights of `init_from`.
 
@@ -41,6 +55,7 @@ def check_directory(directory: RunDirectory, assembly: Assembly, config: DictCon
                 f"schedule/{depends[0]}={config.schedule[depends[0]].name} depends on that: repeat "
                 f"trainer.images={before}, or give another run_dir"
             )
+    _check_state(directory, assembly)
     if config.init_from is not None and not directory.summary.get("images"):  # a continued run has its own weights
         initialize_from(assembly, str(config.init_from))
     parent = next(p for p in (directory.path, *directory.path.absolute().parents) if p.exists())

@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 
 from gan_lab.config.identity import config_hash, resolved
 from gan_lab.config.redaction import redacted
-from gan_lab.display.terminal import printable, terminal
+from gan_lab.core.files import printable
+from gan_lab.display.terminal import terminal
 from gan_lab.run.assembly import Assembly, assemble
 from gan_lab.run.failures import out_of_memory
 from gan_lab.run.preflight import check_directory

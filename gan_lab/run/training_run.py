@@ -99,7 +99,10 @@ class TrainingRun:
     # -- begin -------------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        state = checkpoint.load_newest(self.directory.checkpoints)
+        kept, state = self.assembly.resumed or (None, None)
+        self.assembly.resumed = None
+        if kept != self.saving.kept():  # not checked, or another process has trained here since
+            state = checkpoint.load_newest(self.directory.checkpoints)
         if state is not None:
             with content_of(f"the newest checkpoint of {self.directory.path}"):
                 self._load(state)

@@ -7,6 +7,7 @@ import functools
 import html
 import importlib
 import os
+import re
 import secrets
 import sys
 import threading
@@ -18,6 +19,7 @@ from typing import Any
 from gan_lab.config.identity import flat
 from gan_lab.config.redaction import redacted
 from gan_lab.config.sections import Wandb
+from gan_lab.core.files import BadFile, read_text, write_atomically
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 from gan_lab.tracking.server import unreachable
 
@@ -284,6 +286,10 @@ def _stable_id(folder: Path) -> str:
     file = folder / "run_id"
     if agents := os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID"):
         file.write_text(agents)
-    elif not file.exists():
-        file.write_text(secrets.token_hex(4))
-    return file.read_text().strip()
+        return agents
+    with contextlib.suppress(OSError, BadFile):
+        if re.fullmatch(r"[\w-]{1,128}", known := read_text(file, largest=1_000).strip()):
+            return known
+    new = secrets.token_hex(4)
+    write_atomically(file, new)
+    return new

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from tests.fuzz.lab import SUBJECTS, Lab
 from tests.fuzz.readers import READERS, Edit, edited, edits
 
 RUN = "run"
+AGAIN: tuple[str, ...] = ("train",)  # the words of the training again
+FURTHER = ("train", "trainer.images=192")  # which goes on from the newest checkpoint
 LAST_NET = "gan-lab: unexpected "  # how `main` begins its line for an error that no code of ours foresaw
 READING = {
     "ring": (
@@ -80,16 +83,17 @@ class Damaged(Case):
 
     subject: str
     damage: Damage
-    command: tuple[str, ...] = field(default=())  # () repeats the words of the training
+    command: tuple[str, ...]
 
     def prepare(self, lab: Lab, folder: Path) -> tuple[Callable[[], int], Path | None]:
         run = copied(lab.subjects[self.subject], folder / RUN)
         self.damage.do(run)
-        if self.command:
-            return lambda: main(list(self.command)), run
+        command, *more = self.command
+        if command != "train":
+            return lambda: main([command, *more]), run
         words = SUBJECTS[self.subject]
         where = f"{'sweep' if '-m' in words else 'run'}_dir={RUN}"
-        return lambda: main(["train", *words, where]), None
+        return lambda: main(["train", *words, *more, where]), None
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def override_lists() -> st.SearchStrategy[Overrides]:
 
 def damaged_runs(lab: Lab) -> st.SearchStrategy[Damaged]:
     def of(subject: str) -> st.SearchStrategy[Damaged]:
-        again = ((),) if subject == "sweep" else ((), (), ())  # a sweep takes seconds
+        again = (AGAIN,) if subject == "sweep" else (AGAIN, FURTHER, FURTHER)
         commands = st.sampled_from((*READING[subject], *again))
         return st.builds(Damaged, st.just(subject), damages(lab.files(subject)), commands)
 
@@ -134,8 +138,6 @@ KINDS: dict[str, Callable[[Lab], st.SearchStrategy]] = {
     "damage": damaged_runs,
     "reads": reads,
 }
-
-
 
 
 def shared_out(override_lists: int, damaged_files: int) -> dict[str, int]:

@@ -40,7 +40,7 @@ ODD_YAML = (
     "|\n  a", "'\\x1b[2J'", '"\\e[2J"', '"\\0"', "1_000", "0o17", "12:30:45", "clip", "inception-v3-compat", "evil.pt",
     "{name: mlp}", "{name: clip, weights: evil.pt}", str(10**10), "100000", "64", *ODD_JSON,
 )  # fmt: skip
-WHOLE_YAML = (LAUGHS, "[" * DEEP, "{a: " * DEEP, "- " * DEEP, "5", "null", "[]", "a", "--- a\n--- b", "\0", "? [a]\n: b")
+WHOLE_YAML = (LAUGHS, "[" * DEEP, "{a: " * DEEP, "- " * DEEP, "5", "null", "[]", "--- a\n--- b", "\0", "? [a]\n: b")
 STATE = (
     "delete", "add", "None", "text", "list", "dict", "number", "negative", "huge", "infinite", "nan", "empty tensor",
     "other shape", "flat", "other dtype", "complex", "sparse", "vast", "self", "deep", "shorter", "renamed",
@@ -138,15 +138,11 @@ def _place(path: Path, how: str, run: Path) -> None:
 
 def _nodes(value: Any) -> Iterator[tuple[Any, Any]]:
     """(container, key) of everything inside, outermost first."""
-    inside = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if _is_list(value) else []
-    for key, _ in inside:
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
         yield value, key
-    for _, inner in inside:
-        yield from _nodes(inner)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)
+    for key in keys:
+        yield from _nodes(value[key])
 
 
 def _damaged(content: Any, how: str, at: float, dump: Callable[[Any], str], odd: str) -> str:
@@ -184,7 +180,7 @@ def _yaml(path: Path, how: str, at: float, by: float) -> None:
         path.write_text(pick(WHOLE_YAML, by))
     else:
         content = yaml.safe_load(path.read_text())
-        path.write_text(_damaged(content, how, at, lambda value: yaml.safe_dump(value, sort_keys=False), pick(ODD_YAML, by)))
+        path.write_text(_damaged(content, how, at, yaml.safe_dump, pick(ODD_YAML, by)))
 
 
 # -- state -------------------------------------------------------------------------------------------------------------

@@ -25,7 +25,8 @@ from typing import Any
 from gan_lab.core import loop
 
 CODES = (0, 1, 2, 130)
-PATIENCE = 10.0  # seconds
+PATIENCE = 10.0  # seconds of computing, or of waiting without any: a busy machine makes no case a failure
+STARVED = 60.0  # seconds of waiting at all
 MEMORY = 2 << 30  # bytes of resident memory beyond an idle child's
 ADDRESSES = 8 << 30  # bytes of address space beyond the parent's; the machine survives what asks for more
 FILE_SIZE = 1 << 30
@@ -42,7 +43,7 @@ class Verdict:
     """What became of a case. `cause` is empty where the rule holds; equal causes are one bug."""
 
     code: int  # as a shell has it: 128 + the signal that killed it; -1: it hung
-    seconds: float
+    seconds: float  # of computing or of waiting, whichever the patience is compared with
     memory: int  # bytes beyond an idle child's
     output: str
     cause: str = ""
@@ -53,9 +54,7 @@ def verdict(case: Callable[[], int], folder: Path, *, read_only: Path | None = N
     before, outside = snapshot(folder), snapshot(folder / OUTSIDE)
     kept = snapshot(read_only) if read_only else {}
     log = folder.with_name(f"{folder.name}.log")
-    begin = time.monotonic()
-    code, memory = _ended(_forked(case, folder, log), begin)
-    seconds = time.monotonic() - begin
+    code, seconds, memory = _ended(_forked(case, folder, log))
     output = _read(log)
     changed = [
         what for what, differs in (
@@ -81,13 +80,11 @@ def _broken(code: int, seconds: float, memory: int, output: str) -> Iterator[str
         yield f"hang at {_place(output)}"
         return
     if "Traceback (most recent call last)" in output:
-        kind = re.search(r"^([A-Za-z_][\w.]*)", output.rpartition("Traceback (most recent call last):\n")[2], re.MULTILINE)
+        kind = re.search(r"^([A-Za-z_][\w.]*)", output.rpartition("recent call last):\n")[2], re.MULTILINE)
         yield f"traceback {kind[1] if kind else '?'} at {_place(output)}"
     if code not in CODES:
         name = signal.Signals(code - 128).name if code > 128 and code != 255 else f"exit code {code}"
         yield f"{name} at {_place(output)}"
-    if seconds > PATIENCE:
-        yield "slow"
     if memory > MEMORY:
         yield f"memory of {memory / 2**30:.1f} GB"
     lines = [line for line in output.splitlines() if line.startswith("gan-lab: ")]
@@ -141,7 +138,6 @@ def _forked(case: Callable[[], int], folder: Path, log: Path) -> int:
         os.chdir(folder)
         _limit()
         faulthandler.enable(sys.stderr)
-        faulthandler.dump_traceback_later(PATIENCE - 1, file=sys.stderr)
         _offline()
         _stop_training_soon()
         code = case()
@@ -186,21 +182,30 @@ def _stop_training_soon() -> None:
     loop.step = counted
 
 
-def _ended(pid: int, begin: float) -> tuple[int, int]:
-    """(exit code, bytes of memory) of a child; one that takes too long is killed with all that it has started."""
-    hung = False
-    while True:
-        done, status, usage = os.wait4(pid, os.WNOHANG)
-        if done:
-            break
-        if time.monotonic() - begin > PATIENCE + 0.5 and not hung:
+def _ended(pid: int) -> tuple[int, float, int]:
+    """(exit code, seconds, bytes) of a child; one that takes too long is killed with all that it has started."""
+    begin, hung = time.monotonic(), False
+    while not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        if not hung and _too_long(pid, time.monotonic() - begin):
             hung = True
+            os.kill(pid, signal.SIGABRT)  # faulthandler shows where it is
+            time.sleep(0.2)
             os.killpg(pid, signal.SIGKILL)
         time.sleep(0.002)
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)  # grandchildren
+        os.killpg(pid, signal.SIGKILL)  # grandchildren; before it is reaped, so that the number is still its own
+    _, status, usage = os.wait4(pid, 0)
+    computing, waited = usage.ru_utime + usage.ru_stime, time.monotonic() - begin
     code = -1 if hung else 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-    return code, max(usage.ru_maxrss * 1024 - idle(), 0)
+    return code, waited if hung else computing, max(usage.ru_maxrss * 1024 - idle(), 0)
+
+
+def _too_long(pid: int, waited: float) -> bool:
+    if waited < PATIENCE:
+        return False
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    computing = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return computing > PATIENCE or computing < waited / 50 or waited > STARVED
 
 
 _IDLE: list[int] = []

@@ -29,12 +29,12 @@ NARROW = ("generator.width=8", "discriminator.width=4")  # unbalanced
 RING = (
     "experiment=ring", "trainer.images=128", "trainer.batch_size=32", "trainer.checkpoint_every=64",
     "tracking.log_every=32", "tracking.samples_every=64", "evaluation.every=64", "evaluation.samples=64",
-    "evaluation.selection_samples=64", *NARROW, *QUIET,
+    "evaluation.selection_samples=64", "schedule/learning_rate=constant", *NARROW, *QUIET,
 )  # fmt: skip
 PICTURES = (
     "experiment=none", "dataset=toy_pictures", "trainer.images=64", "trainer.batch_size=16",
-    "trainer.checkpoint_every=32", "evaluation.every=0", "evaluation.metrics=[]", "regularizer=[r1,lecam]", *NARROW,
-    *QUIET,
+    "trainer.checkpoint_every=32", "evaluation.every=0", "evaluation.metrics=[]", "regularizer=[r1,lecam]",
+    "feature_extractor=mnist5k", *NARROW, *QUIET,
 )  # fmt: skip
 SWEEP = (
     "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", *RING,

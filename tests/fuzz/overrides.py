@@ -15,7 +15,8 @@ BASE = (
     "experiment=ring", "trainer.images=64", "trainer.threads=1", "evaluation.metrics=[]",
     "tracking.wandb.mode=disabled", "trainer.batch_size=32", "generator.width=8", "discriminator.width=8",
 )  # fmt: skip
-ENDS = ((), ("--cfg", "job"), ("--cfg", "job"), ("--cfg", "job", "--resolve"), ("--cfg", "all"), ("-m",), ("--help",))
+SHOWN = (("--cfg", "job"), ("--cfg", "job", "--resolve"), ("--cfg", "all"))
+ENDS = (*SHOWN * 3, *((), ("-m",)) * 4, ("--help",))  # Hydra's help takes seconds
 FLAGS = (
     "--info", "-r", "--run", "--version", "--hydra-help", "--package=a", "--cfg=", "--cfg=job", "-c", "-p", "-m",
     "--config-dir=folder", "--config-dir=fifo", "--config-dir=", "--config-name=x", "-cn", "-sc", "--resolve", "--",
@@ -93,5 +94,8 @@ def _listed(values: list[str]) -> str:
 
 def presets_of_a_stranger() -> st.SearchStrategy[str]:
     """The text of mine/experiment/evil.yaml; mostly there is none."""
-    header = st.sampled_from(("", "# @package _global_\n", "# @package hydra\n", "# @package trainer\n", "# @package 5\n"))
-    return st.just("") | st.just("") | st.just("") | st.builds(str.__add__, header, st.sampled_from(DAMAGED_PRESETS))
+    header = st.sampled_from(
+        ["", *(f"# @package {name}\n" for name in ("_global_", "_global_", "hydra", "trainer", "5"))]
+    )
+    none = st.just("")
+    return st.one_of(none, none, none, st.builds(str.__add__, header, st.sampled_from(DAMAGED_PRESETS)))

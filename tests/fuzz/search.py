@@ -91,5 +91,3 @@ def _drawn(
     )  # fmt: skip
     drawn: Callable[[], None] = seeded(seed)(quiet(given(strategy)(test)))
     return drawn
-
-
