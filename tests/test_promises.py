@@ -6,6 +6,12 @@ pictures, archives, caches, weights, the page and secrets.
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +19,7 @@ import pytest
 
 from gan_lab.cli import main
 
+ROOT = Path(__file__).parent.parent
 TINY = [
     "experiment=ring", "trainer.images=128", "trainer.threads=1", "evaluation.metrics=[]",
     "tracking.wandb.mode=disabled",
@@ -129,3 +136,52 @@ def test_a_file_with_the_name_of_one_of_ours_stands_in_for_nothing(
     assert "Traceback" not in error
     if code == 2:
         assert error.count("\n") == 1, error
+
+
+# -- servers -----------------------------------------------------------------------------------------------------------
+
+LISTENS = "0A"  # in /proc/net/tcp
+
+
+def addresses_of(mark: str) -> set[str]:
+    """Where processes with this in their environment listen, in the kernel's own words."""
+    inodes = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in (process / "environ").read_bytes():
+                inodes |= {os.readlink(file) for file in (process / "fd").iterdir()}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == LISTENS and f"socket:[{words[9]}]" in inodes:
+                found.add(words[1].partition(":")[0])
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="it reads /proc")
+def test_whatever_listens_while_a_run_is_tracked_listens_on_this_machine_alone(workdir: Path) -> None:
+    """W&B's own process; nothing of ours listens."""
+    loopback = {"0100007F", "0" * 24 + "01000000"}  # 127.0.0.1 and ::1
+    mark = f"GAN_LAB_TEST={os.getpid()}-{time.time()}"
+    name, _, value = mark.partition("=")
+    environment = os.environ | {name: value, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"}
+    words = [TINY[0], "trainer.images=2048", *TINY[2:-1], "tracking.wandb.mode=offline", "run_dir=run"]
+    seen: set[str] = set()
+    job = subprocess.Popen([sys.executable, "-m", "gan_lab", "train", *words], env=environment, stdout=subprocess.PIPE)
+    while job.poll() is None:
+        seen |= addresses_of(mark)
+        time.sleep(0.1)
+    assert job.returncode == 0
+    assert seen <= loopback
+
+
+def test_nothing_of_ours_opens_a_port() -> None:
+    """Ray's own dashboard is left out, too."""
+    names = {"bind", "listen", "HTTPServer", "ThreadingHTTPServer", "TCPServer", "create_server", "start_server"}
+    for file in (ROOT / "gan_lab").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            called = getattr(node.func, "attr", getattr(node.func, "id", "")) if isinstance(node, ast.Call) else ""
+            assert called not in names, f"{file}:{node}"
+    assert '"include_dashboard": False' in (ROOT / "gan_lab/sweep/launchers.py").read_text()

@@ -1,4 +1,7 @@
-"""Removes secrets from what is sent: values of environment variables whose names mark them as secret."""
+"""Removes secrets from what is sent, written and printed.
+
+Secrets are the values of environment variables whose names say so, and passwords in addresses.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-SECRET_NAME = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
+SECRET_NAME = re.compile(
+    r"(^|_)(API_?KEY|KEY|TOKEN|PAT|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|COOKIE|DSN)(_|$)", re.IGNORECASE
+)
+IN_ADDRESS = re.compile(r"://[^/\s:@]*:([^@\s/]+)@")  # scheme://user:password@host
 SHORTEST = 8  # characters; a shorter value, such as 1 or true, occurs in many harmless words
 REPLACEMENT = "[redacted]"
 
 
 def _secrets(shortest: int = SHORTEST) -> list[str]:
     """The values of secret variables, longest first, because one may be a part of another."""
-    values = {value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= shortest}
-    return sorted(values, key=len, reverse=True)
+    values = {value for name, value in os.environ.items() if SECRET_NAME.search(name)}
+    values |= {password for value in os.environ.values() if "://" in value for password in IN_ADDRESS.findall(value)}
+    return sorted((value for value in values if len(value) >= shortest), key=len, reverse=True)
 
 
 def holds_secret(value: Any, shortest: int = SHORTEST) -> bool:

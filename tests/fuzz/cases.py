@@ -27,7 +27,8 @@ READING = {
     ),
     "pictures": (
         ("compare", RUN, "--html", "page.html"), ("sample", RUN, "--num", "4", "--out", "samples.npz"),
-        ("sample", RUN, "--num", "2", "--grid", "interpolation"), ("evaluate", RUN, "--samples", "20"),
+        ("sample", RUN, "--num", "2", "--grid", "interpolation"),
+        ("evaluate", RUN, "--samples", "70", "--metrics", "fd"),
         ("sample", RUN, "--checkpoint", "32", "--out", "samples"), ("dashboard", RUN),
     ),
     "sweep": (("compare", RUN), ("compare", RUN, "--html", "page.html"), ("dashboard", RUN)),

@@ -10,6 +10,7 @@ from gan_lab.config import composition, presets
 from gan_lab.config.hydra_store import without_hydra
 from gan_lab.config.identity import flat
 from gan_lab.registry import GROUPS
+from tests.fuzz.odd import LAUGHS
 
 BASE = (
     "experiment=ring", "trainer.images=64", "trainer.threads=1", "evaluation.metrics=[]",
@@ -54,8 +55,7 @@ DAMAGED_PRESETS = (
     "generator: !!python/object/apply:os.system [touch marker]", "run_dir: .nan", "run_dir: [a]", "resume: null",
     "{[a]: b}", "{1: 2}", "{null: 2}", "{trainer: {1: 2}}", "trainer: {seed: 2001-01-01}", "? {a: b}\n: c",
     "[" * 5000, "{a: " * 5000, "a: " + "[" * 900 + "]" * 900, "trainer: !!binary aGk=", "trainer: !!set {a, b}",
-    "a: &a [x,x,x,x,x,x,x,x,x]\n" + "\n".join(f"{b}: &{b} [{','.join(['*' + a] * 9)}]" for a, b in zip("abcdefgh",
-    "bcdefghi", strict=True)), "experiment: evil", "search: learning_rates", "experiment: [a]", "--- a\n--- b",
+    LAUGHS, "experiment: evil", "search: learning_rates", "experiment: [a]", "--- a\n--- b",
 )  # fmt: skip
 
 
