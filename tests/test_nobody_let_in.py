@@ -323,8 +323,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_variable_shows_where(
     monkeypatch.setattr("gan_lab.commands.train.train", fails)
     assert main(["train"]) == 2
     assert (
-        capfd.readouterr().err
-        == "gan-lab: unexpected RuntimeError: a long\\x1b story; GAN_LAB_DEBUG=1 shows where\n"
+        capfd.readouterr().err == "gan-lab: unexpected RuntimeError: a long\\x1b story; GAN_LAB_DEBUG=1 shows where\n"
     )
     monkeypatch.setenv("GAN_LAB_DEBUG", "1")
     with pytest.raises(RuntimeError):

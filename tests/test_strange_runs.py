@@ -116,6 +116,19 @@ def test_a_state_of_something_else_is_refused_before_it_is_loaded(
     assert why in refused("train", *WORDS[:1], "trainer.images=256", *WORDS[2:])
 
 
+@pytest.mark.parametrize("what", ["average", "step"])
+def test_a_resume_takes_no_numbers_that_are_not_finite(what: str, run: Path, refused: Callable[..., str]) -> None:
+    def change(state: dict[str, Any]) -> None:
+        game = state["game"]
+        if what == "average":
+            next(iter(game["parts"]["hook/EMA"].values())).fill_(float("nan"))
+        else:
+            game["optimizers"]["generator"]["state"][0]["step"].fill_(float("nan"))
+
+    change_state(run, change)
+    assert "the checkpoint's" in refused("train", *WORDS[:1], "trainer.images=256", *WORDS[2:])
+
+
 def test_an_optimizer_of_other_parameters_is_refused(run: Path, refused: Callable[..., str]) -> None:
     def change(state: dict[str, Any]) -> None:
         saved = state["game"]["optimizers"]["generator"]["state"]
@@ -211,6 +224,24 @@ def test_checkpoints_that_lead_to_another_folder_are_left_alone(run: Path, refus
     error = refused("train", *WORDS[:1], "trainer.images=256", *WORDS[2:])
     assert "link" in error
     assert len(list(Path("mine").iterdir())) == 4
+
+
+@pytest.mark.parametrize("name", [".hydra", ".hydra/overrides.yaml", ".lock", "metrics.jsonl"])
+def test_a_run_writes_through_no_link_in_its_folder(name: str, run: Path, refused: Callable[..., str]) -> None:
+    """Hydra writes its own files before any code of a run."""
+    shutil.rmtree(run / ".hydra", ignore_errors=True)
+    link = run / name
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    precious = Path("precious")
+    if name == ".hydra":
+        precious.mkdir()
+        (precious / "config.yaml").write_text("old")
+    else:
+        precious.write_text("old")
+    link.symlink_to(precious.absolute())
+    assert "link" in refused("train", *WORDS[:1], "trainer.images=256", *WORDS[2:])
+    assert (precious / "config.yaml" if name == ".hydra" else precious).read_text() == "old"
 
 
 def test_only_folders_that_a_run_named_are_checkpoints(run: Path) -> None:

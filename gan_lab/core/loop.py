@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_lab.core.forward_pass import Kept, key
-from gan_lab.core.restore import check_module, check_optimizer, counter, part_of
+from gan_lab.core.restore import check_optimizer, check_part, counter, part_of
 from gan_lab.core.runtime import Runtime, warn_about_batch_statistics
 from gan_lab.core.types import Data, Phase, Task, per_sample
 
@@ -139,8 +139,7 @@ class Game:
         if missing := self.stateful.keys() ^ parts.keys():
             raise ValueError(f"the checkpoint and this run differ in their parts: {', '.join(sorted(missing))}")
         for name, part in self.stateful.items():
-            if isinstance(part, nn.Module):
-                check_module(part, parts[name], name)
+            check_part(part, parts[name], name)
         for player, optimizer in self.optimizers.items():
             check_optimizer(optimizer, part_of(optimizers, player), f"optimizers/{player}")
 

@@ -34,16 +34,20 @@ def counter(state: Any, *names: str) -> int:
     return value
 
 
-def check_module(module: nn.Module, saved: Any, where: str) -> None:
-    """Raise BadFile unless `saved` has this module's keys, shapes and dtypes, and finite numbers."""
-    own = module.state_dict()
+def check_part(part: Any, saved: Any, where: str) -> None:
+    """Raise BadFile unless `saved` fits a part with a `state_dict`: its tensors' shapes and dtypes, finite numbers.
+
+    A network must have the same keys, too; a hook may remember more at one time than at another.
+    """
+    own = part.state_dict()
     if not isinstance(saved, Mapping):
-        raise BadFile(f"the checkpoint's {where} is no state of a network")
-    if differing := sorted(map(str, own.keys() ^ saved.keys())):
+        raise BadFile(f"the checkpoint's {where} is no state")
+    differing = sorted(map(str, own.keys() ^ saved.keys()))
+    if differing and isinstance(part, nn.Module):
         which = "lacks" if differing[0] in own else "has, in addition,"
         raise BadFile(f"the checkpoint's {where} {which} {differing[0]}{_more(differing)}: it is of another network")
     for name, value in own.items():
-        if isinstance(value, Tensor):  # extra state may be anything
+        if isinstance(value, Tensor) and name in saved:  # extra state may be anything
             _check_tensor(saved[name], value, f"{where}/{name}")
 
 
@@ -61,6 +65,8 @@ def check_optimizer(optimizer: torch.optim.Optimizer, saved: Any, where: str) ->
     for index, state in states.items():
         if not (isinstance(index, int) and 0 <= index < len(parameters)):
             raise BadFile(f"the checkpoint's {where} has a state of parameter {index}, which does not exist")
+        if not (torch.as_tensor(state.get("step", 0)) >= 0).all():
+            raise BadFile(f"the checkpoint's {where}/{index}/step is no count")
         for name in LIKE_PARAMETER:
             if isinstance(state.get(name), Tensor):
                 _check_tensor(state[name], parameters[index], f"{where}/{index}/{name}", dtype=False)

@@ -25,9 +25,9 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from gan_lab.core.files import printable, read_object
+from gan_lab.core.files import read_object
 from gan_lab.datasets.store import Store
-from gan_lab.datasets.trusted_files import is_private, make_private, own_file
+from gan_lab.datasets.trusted_files import is_private, make_private, own_file, shown_name
 
 MEMORY_SHARE = 0.25  # of the machine's memory: a larger store is mapped from the disk instead of read
 LARGEST = 256 << 20  # bytes of a store.json: some million names of pictures that cannot be read
@@ -164,7 +164,7 @@ class _Files(dict[str, Any]):
 
 
 def _printable(skipped: Mapping[str, str]) -> dict[str, str]:
-    return {printable(name): printable(why) for name, why in skipped.items()}
+    return {shown_name(name): shown_name(why) for name, why in skipped.items()}
 
 
 def _open(folder: Path, verify: bool) -> Store | None:

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import numpy as np
 
-from gan_lab.core.files import printable
 from gan_lab.datasets.cache import cached, content_key
 from gan_lab.datasets.decoding import decoded
 from gan_lab.datasets.sources import file_digest, given_folder, refuse_shared
 from gan_lab.datasets.store import Store, height_width
+from gan_lab.datasets.trusted_files import shown_name
 from gan_lab.registry import Bounds, Positive, datasets
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -48,7 +48,7 @@ class ImageFolder:
             raise ValueError(f"dataset.path={path}: no picture in it; these are read: {' '.join(sorted(SUFFIXES))}")
         self.names = [file.relative_to(self.path).as_posix() for file in files]
         self.folders = None if class_folders is False else self._classes(insist=class_folders is True)
-        self.class_names = tuple(map(printable, self.folders)) if self.folders else None
+        self.class_names = tuple(map(shown_name, self.folders)) if self.folders else None
         self.num_classes = len(self.folders) if self.folders else None
         self.test: ImageFolder | None = None
         if test_path is not None:

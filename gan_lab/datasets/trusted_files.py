@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+from gan_lab.core.files import printable
+
 
 def is_ours(found: os.stat_result) -> bool:
     return found.st_uid in (os.geteuid(), 0)
@@ -44,3 +46,8 @@ def check_regular(file: Path) -> None:
     """
     if not stat.S_ISREG(file.stat().st_mode):
         raise OSError("it is no regular file, but a folder, a pipe or a device")
+
+
+def shown_name(name: str) -> str:
+    r"""A file's name, or what is said of it, on one line: what controls a terminal, and new lines, become `\n`."""
+    return printable(name).replace("\n", r"\n").replace("\t", r"\t")

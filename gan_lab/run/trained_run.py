@@ -15,7 +15,7 @@ from gan_lab.config.composition import check_parts
 from gan_lab.config.reading import read_config
 from gan_lab.core import checkpoint
 from gan_lab.core.files import BadFile, named
-from gan_lab.core.restore import check_module, counter, part_of
+from gan_lab.core.restore import check_part, counter, part_of
 from gan_lab.core.runtime import choose_device, inference
 from gan_lab.datasets.columns import described_by, from_plain
 from gan_lab.datasets.store import Store
@@ -62,13 +62,13 @@ class TrainedRun:
             self.task = build_task(self.config, self.columns, supplied_values(shape, num_classes), seed=0)
         parts = part_of(state, "game", "parts")
         self.nets: nn.ModuleDict = self.task.nets
-        check_module(self.nets, part_of(parts, "task/nets"), "task/nets")
+        check_part(self.nets, part_of(parts, "task/nets"), "task/nets")
         self.nets.load_state_dict(parts["task/nets"])
         self.weights = "last"
         if "hook/EMA" in parts:
             self.weights = f"ema {self.config.trainer.ema}"
             averaged = nn.ModuleDict({name: self.task.nets[name] for name in self.task.averaged})
-            check_module(averaged, parts["hook/EMA"], "hook/EMA")
+            check_part(averaged, parts["hook/EMA"], "hook/EMA")
             averaged.load_state_dict(parts["hook/EMA"])
         self.nets.to(choose_device(device))
 

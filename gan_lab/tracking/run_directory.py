@@ -87,11 +87,10 @@ class RunDirectory:
         if strange := sorted(name for name in files if name not in OURS and not HALF_WRITTEN.fullmatch(name)):
             names = ", ".join(strange[:3])
             raise ValueError(f"run_dir={self.path} holds files that are no run's ({names}); give another folder")
-        for folder in (self.checkpoints, self.samples):
-            if leads_away(folder):
-                raise ValueError(
-                    f"{folder} is a link to a folder elsewhere, where a run would delete; link run_dir itself"
-                )
+        hydras = self.path / ".hydra"
+        for path in (*self.path.iterdir(), *(hydras.iterdir() if hydras.is_dir() else ())):
+            if leads_away(path):
+                raise ValueError(f"{path} is a link to another place, where a run would write; link run_dir itself")
 
     def lock(self) -> None:
         """Claim the directory until `release`. Raises ValueError while another process has it."""

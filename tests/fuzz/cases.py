@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gan_lab.cli import main
 from tests.fuzz import overrides
-from tests.fuzz.damage import Damage, copied, damages
+from tests.fuzz.damage import NAN, Damage, copied, damages
 from tests.fuzz.harness import Verdict, verdict
 from tests.fuzz.lab import SUBJECTS, Lab
 from tests.fuzz.readers import READERS, Edit, edited, edits
@@ -85,6 +85,15 @@ class Damaged(Case):
     subject: str
     damage: Damage
     command: tuple[str, ...]
+
+    def run(self, lab: Lab) -> Verdict:
+        """As any case; and a training must not go on from a state with NaN."""
+        found = super().run(lab)
+        newest = max((file for file in lab.files(self.subject) if file.endswith("state.pt")), default="")
+        went_on = self.command == FURTHER and found.code == 0 and "damaged" not in found.output
+        if self.damage.how == NAN and self.damage.file == newest and went_on and not found.cause:
+            return replace(found, cause="NaN of a state taken in silence")
+        return found
 
     def prepare(self, lab: Lab, folder: Path) -> tuple[Callable[[], int], Path | None]:
         run = copied(lab.subjects[self.subject], folder / RUN)

@@ -22,9 +22,10 @@ BYTES = ("flip", "cut", "insert", "empty", "delete", "zeros")
 PLACES = ("folder", "fifo", "link outside", "link to nothing", "link to itself", "/dev/zero", "/dev/full", "unreadable")
 STRUCTURE = ("replace", "delete key", "add key", "duplicate key")
 NOTHING = "nothing"
+NAN = "nan"
 HERE = "@@here@@"
 STATE = (
-    "delete", "add", "None", "text", "list", "dict", "number", "negative", "huge", "infinite", "nan", "empty tensor",
+    "delete", "add", "None", "text", "list", "dict", "number", "negative", "huge", "infinite", NAN, "empty tensor",
     "other shape", "flat", "other dtype", "complex", "sparse", "vast", "self", "deep", "shorter", "renamed",
 )  # fmt: skip
 
@@ -189,6 +190,8 @@ def _state(path: Path, how: str, at: float) -> None:
     nodes = list(_nodes(state))
     if how in TENSORS:
         nodes = [(container, key) for container, key in nodes if isinstance(container[key], torch.Tensor)]
+    if how == NAN:
+        nodes = [(container, key) for container, key in nodes if container[key].is_floating_point()]
     container, key = pick(nodes, at)
     if how == "delete":
         del container[key]
@@ -203,7 +206,7 @@ def _state(path: Path, how: str, at: float) -> None:
 
 
 TENSORS: dict[str, Callable[[torch.Tensor], Any]] = {
-    "nan": lambda t: torch.full_like(t, torch.nan) if t.is_floating_point() else torch.zeros_like(t) - 1,
+    NAN: lambda t: torch.full_like(t, torch.nan),
     "other shape": lambda t: torch.zeros(*t.shape, 2),
     "flat": lambda t: t.flatten()[:1],
     "other dtype": lambda t: t.to(torch.int8 if t.is_floating_point() else torch.float64),

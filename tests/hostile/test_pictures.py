@@ -9,6 +9,7 @@ import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,7 +100,12 @@ def test_pictures_for_which_memory_has_no_room_are_refused_when_the_first_is_rea
 ) -> None:
     monkeypatch.setattr(packed, "memory", lambda: 30_000)  # 12 pictures of 768 bytes, twice, are more than a half
     asked: list[str] = []
-    monkeypatch.setattr(decoding, "opened", lambda file, most: asked.append(file.name) or opened(file, most))
+
+    def counted(file: Path, most: int) -> Any:
+        asked.append(file.name)
+        return opened(file, most)
+
+    monkeypatch.setattr(decoding, "opened", counted)
     with pytest.raises(ValueError, match=r"12 pictures: it would take 18,432 bytes of memory; at most 15,000"):
         read_exactly(folder, force=False)
     assert asked == ["00.png"]

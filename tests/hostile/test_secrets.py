@@ -110,9 +110,9 @@ def test_every_step_ended_as_it_should(done: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_file_and_no_output_holds_a_secret(name: str, done: Path) -> None:
     secret = CANARIES[name].encode()
-    forms = (secret, secret.replace(b"/", b"\\/"), json.dumps(CANARIES[name])[1:-1].encode())
+    forms = [secret, secret.replace(b"/", b"\\/"), json.dumps(CANARIES[name])[1:-1].encode()]
     if name == "DATABASE_URL":
-        forms = (*forms, b"canary3secret")
+        forms.append(b"canary3secret")
     holding = []
     for file in done.rglob("*"):
         if file.is_file() and not file.is_symlink():

@@ -397,7 +397,6 @@ def test_trouble_with_wandb_never_fails_a_run(
 def test_a_finish_that_never_ends_is_left_alone(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import wandb
 
-
     for name in ("FINISH_SECONDS", "GRACE_SECONDS"):
         monkeypatch.setattr(tracking, name, 0.1)
     monkeypatch.setattr(wandb.Run, "finish", lambda *_, **__: threading.Event().wait())
