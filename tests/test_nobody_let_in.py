@@ -47,6 +47,8 @@ def refused(workdir: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., s
         assert not Path("marker").exists(), "code of the preset ran"
         assert not Path("runs").exists()
         error = capfd.readouterr().err
+        assert error.startswith("gan-lab: ")
+        assert "unexpected" not in error
         assert error.count("\n") == 1, error
         assert "Traceback" not in error
         return error
@@ -256,6 +258,26 @@ def test_a_preset_of_any_content_costs_no_memory_and_no_traceback(what: str, ref
 def test_a_preset_whose_defaults_are_none_is_refused(text: str, refused: Callable[..., str]) -> None:
     write("experiment/evil.yaml", f"# @package _global_\n{text}\n")
     assert refused("--config-dir", "mine", *TINY[1:], "experiment=evil")
+
+
+def test_presets_that_choose_each_other_are_no_recursion(refused: Callable[..., str]) -> None:
+    write("experiment/evil.yaml", "# @package _global_\ndefaults: [evil]\n")
+    assert "circle" in refused("--config-dir", "mine", *TINY[1:], "experiment=evil")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--cfg", "all", "--resolve"),
+        ("--cfg", "job", "--package", "none"),
+        ("-p", "--info"),
+        ("--cfg", "job", "-p", "a["),
+    ],
+)
+def test_flags_that_cannot_show_anything_are_refused_in_a_line(
+    flags: tuple[str, ...], refused: Callable[..., str]
+) -> None:
+    assert refused(*TINY, *flags)
 
 
 def test_a_folder_of_presets_is_no_disk(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from gan_lab.config import hydra_store
 from gan_lab.config.composition import check_each_value, compose, first_value, hydra_message, parse_words
 from gan_lab.config.hydra_store import without_hydra
 from gan_lab.config.identity import job_name
-from gan_lab.config.overrides import Arguments, check_number, check_params, check_sweep, parse
+from gan_lab.config.overrides import Arguments, check_number, check_params, check_shown, check_sweep, parse
 from gan_lab.config.presets import CONF, RECIPES, sets_hydra_options
 from gan_lab.config.sections import sections
 from gan_lab.run import signals
@@ -82,6 +82,7 @@ def parse_command(argv: Sequence[str]) -> Command:
         if not arguments.asks_for_help:
             _refuse_several(parsed, "--cfg and --info show one config, so give one value")
         composed = compose([first_value(override) for override in parsed])
+        check_shown(arguments, without_hydra(composed))
         return Command(arguments, help=help_text(composed, arguments.folders) if arguments.asks_for_help else None)
     swept = _sweep_words(arguments, parsed)
     composed = compose([first_value(override) for override in swept or parsed])

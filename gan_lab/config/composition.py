@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -62,6 +63,10 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         check_parts(without_hydra(composed))
     except (HydraException, OmegaConfBaseException) as error:
         raise _explain(error, overrides) from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"a preset cannot be read: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ValueError("the defaults of the presets choose each other in a circle") from error
     return composed
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
+from omegaconf import OmegaConf
 
 from gan_lab.config.identity import unhashed
 from gan_lab.config.presets import check_data, check_search, groups, options, preset_files
@@ -64,6 +65,8 @@ def parse(argv: Sequence[str]) -> Arguments:
         name, _, value = word.partition("=")
         if name in FLAGS_WITH_VALUE and not value:
             value = next(words, "")
+            if value.startswith("-"):
+                raise ValueError(f"{name}: it wants a value, and {value} is another flag")
             word = f"{name}={value}"
         if name in ("--config-name", "-cn", "--config-path", "-cp"):
             raise ValueError(f"{name}: gan-lab has one config; your own presets go into a folder, --config-dir DIR")
@@ -92,6 +95,18 @@ def _check_flag(name: str, value: str) -> None:
         raise ValueError(f"{name}: there is no such flag. {nearest(name, FLAGS)}")
     if name in SHOWN and value not in SHOWN[name]:
         raise unknown(name, value, SHOWN[name])
+
+
+def check_shown(arguments: Arguments, config: Any) -> None:
+    """Raise ValueError for what --cfg cannot show of a composed config."""
+    flags = dict(zip(arguments.flags, [*arguments.flags[1:], ""], strict=True))  # `-p name` is two words
+    flags |= {name: value for name, _, value in (flag.partition("=") for flag in arguments.flags) if value}
+    shown = flags.get("--cfg", flags.get("-c"))
+    if "--resolve" in flags and shown in ("hydra", "all"):
+        raise ValueError(f"--resolve: of --cfg {shown} not all values are known before a run; take --cfg job")
+    package = flags.get("--package", flags.get("-p"))
+    if package is not None and (shown != "job" or OmegaConf.select(config, package, default=None) is None):
+        raise ValueError(f"--package {package}: it goes with --cfg job, and is one of {', '.join(map(str, config))}")
 
 
 def _preset_folder(value: str) -> Path:

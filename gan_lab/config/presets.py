@@ -91,7 +91,7 @@ def check_data(path: Path) -> None:
         keys = content.get("hydra")
         if keys is not None and not (isinstance(keys, dict) and set(keys) <= set(HYDRA_KEYS)):
             raise ValueError(f"{path}: under hydra, a file may set {', '.join(HYDRA_KEYS)} only")
-        for default in _defaults(content):
+        for default in _defaults(content, path):
             group = default.removeprefix("override").strip().lstrip("/")
             if group.startswith("hydra") and group.split("/")[-1] not in HYDRA_KEYS:
                 raise ValueError(f"{path}: the defaults may choose hydra's sweeper and launcher only, not {group}")
@@ -110,13 +110,16 @@ def check_search(path: Path) -> None:
         raise ValueError(f"{path}: a search begins with the line: # @package _global_")
     if not (isinstance(content, dict) and set(content) <= {"hydra", "defaults"}):
         raise ValueError(f"{path}: a search sets hydra's {', '.join(HYDRA_KEYS)}; the rest belongs to an experiment")
-    for default in _defaults(content):
+    for default in _defaults(content, path):
         if default.removeprefix("override").strip().lstrip("/") in (*GROUPS, "experiment"):
             raise ValueError(f"{path}: a search chooses no parts ({default}); they belong to an experiment")
 
 
-def _defaults(content: dict[str, Any]) -> Iterator[str]:
-    for default in content.get("defaults") or ():
+def _defaults(content: dict[str, Any], path: Path) -> Iterator[str]:
+    defaults = content.get("defaults") or ()
+    if not isinstance(defaults, (list, tuple)):
+        raise ValueError(f"{path}: defaults={defaults} is no list, as in: defaults: [override /loss: hinge]")
+    for default in defaults:
         yield from map(str, default if isinstance(default, dict) else [default])
 
 
