@@ -104,6 +104,7 @@ def assemble(config: DictConfig) -> Assembly:
     dataset = data_set(config)
     values = supplied_values(tuple(dataset.sample_shape), dataset.num_classes)
     task = build_task(config, described(dataset), values, trainer.seed)
+    task.check_duration(trainer.images)
     evaluator = build_evaluator(config, dataset, evaluation, runtime.device, task)
     runtime.place(task.nets)
     loss = registry.losses.build(config.loss)
