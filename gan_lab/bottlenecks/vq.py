@@ -26,7 +26,8 @@ class VQ(Bottleneck):
     The penalty is the commitment, |z - sg(e)|^2 (van den Oord et al. 2017, arXiv 1711.00937, eq. 3; Esser et al. 2021,
     arXiv 2012.09841, eq. 4). An entry is the running mean of the vectors that chose it (appendix A.1 of the former,
     VQ-VAE-2), not a parameter. One that is chosen less than `dead` times as often as the average is replaced by a
-    vector of the batch (Dhariwal et al. 2020, arXiv 2005.00341, section 3.1); at first all are.
+    vector of the batch (Dhariwal et al. 2020, arXiv 2005.00341, section 3.1), and counts as if it were chosen twice as
+    often as that: unless it is, its turn is over after some 70 steps. At first all entries are dead.
     """
 
     codebook: Tensor  # [codes, channels]
@@ -77,6 +78,7 @@ class VQ(Bottleneck):
         order = torch.rand(len(vectors), generator=random, device=vectors.device).argsort()
         fresh = vectors[order.repeat(-(-self.codes // len(order)))[: self.codes]]
         game.runtime.sync_parameters([fresh])  # all ranks take rank 0's
-        self.count.copy_(torch.where(dead, average, self.count))
-        self.total.copy_(torch.where(dead[:, None], average * fresh, self.total))
+        probation = 2 * max(self.dead, 1e-3) * average
+        self.count.copy_(torch.where(dead, probation, self.count))
+        self.total.copy_(torch.where(dead[:, None], probation * fresh, self.total))
         self.codebook.copy_(self.total / self.count[:, None])

@@ -130,7 +130,7 @@ class Evaluator:
     def _lacks(self, metric: Metric) -> str | None:
         """The reason why a measure is not possible; None where it is."""
         columns = getattr(self.task, "columns", frozenset({"sample", "label"}))
-        if missing := (metric.reads | (metric.needs & {"bar"})) - columns:
+        if missing := (metric.reads | (metric.needs & {"bar", "reconstruction"})) - columns:
             return f"this task's examples have no {' and no '.join(sorted(missing))}"
         return metric.lacks() or (self._lacks_for_features(metric) if metric.uses_features else None)
 
@@ -242,6 +242,8 @@ class Evaluator:
             torch.cat(logits) if logits else None,
             self.reference if self.extractor is not None else None,
             getattr(self.task, "bar", None),
+            getattr(self.task, "reconstruct", None),
+            lambda pictures: extract(self.extractor, pictures).features if self.extractor else pictures,
         )
 
     def __call__(self, draw: Draw, num: int, seeds: Sequence[int], **provenance: Any) -> Scores:
