@@ -24,7 +24,7 @@ class KL(Bottleneck):
     coding it with the prior costs (bits back: Hinton and van Camp 1993).
     """
 
-    def __init__(self, *, channels: Positive = 4, weight: Weight = 1e-4) -> None:
+    def __init__(self, *, channels: Positive = 4, weight: Weight = 1e-3) -> None:
         super().__init__(2 * channels, channels, penalty="kl", weight=weight)
 
     def forward(self, encoded: Tensor, draw: Draw | None = None) -> Code:
