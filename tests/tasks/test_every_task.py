@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,14 +73,21 @@ class Done:
     seeds: tuple[Path, Path]
 
 
+@pytest.fixture(scope="module")
+def first_stage() -> Iterator[None]:
+    """The autoencoder whose latents the second stage makes."""
+    first = [*QUICK, *AUTOENCODER, "dataset=mnist5k", "trainer.images=32", "evaluation.metrics=[]"]
+    assert main(["train", *first, f"run_dir={FIRST_STAGE}"]) == 0
+    yield
+    shutil.rmtree(FIRST_STAGE.parent)
+
+
 @pytest.fixture(scope="module", params=sorted(SMALLEST))
 def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Done:
     """Each task's smallest runs, made once."""
     task, folder = request.param, tmp_path_factory.mktemp(request.param)
     if task == "latent_generation":
-        request.addfinalizer(lambda: shutil.rmtree(FIRST_STAGE.parent))
-        first = [*QUICK, *AUTOENCODER, "dataset=mnist5k", "trainer.images=32", "evaluation.metrics=[]"]
-        assert main(["train", *first, f"run_dir={FIRST_STAGE}"]) == 0
+        request.getfixturevalue("first_stage")
     found = Done(task, folder / "whole", (folder / "seed0", folder / "seed1"))
     assert main(["train", *WORDS[task], f"run_dir={found.whole}"]) == 0
     if task in SCORED_BY:
