@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -243,7 +244,7 @@ class Evaluator:
             self.reference if self.extractor is not None else None,
             getattr(self.task, "bar", None),
             getattr(self.task, "reconstruct", None),
-            lambda pictures: extract(self.extractor, pictures).features if self.extractor else pictures,
+            None if self.extractor is None else functools.partial(_features, self.extractor),
         )
 
     def __call__(self, draw: Draw, num: int, seeds: Sequence[int], **provenance: Any) -> Scores:
@@ -330,6 +331,10 @@ def rebatched(examples: Iterator[Example]) -> Iterator[Example]:
             waiting = []
     if waiting:
         yield _joined(waiting)
+
+
+def _features(extractor: nn.Module, pictures: Tensor) -> Tensor:
+    return extract(extractor, pictures).features
 
 
 def _joined(chunks: list[Example]) -> Example:
