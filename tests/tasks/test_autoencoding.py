@@ -274,19 +274,3 @@ def test_curves_go_on_through_the_switch(whole: Path) -> None:
     assert heard == [40, 48, 56, 64]
     judged = [r["images"] for r in records if "discriminator/adversarial" in r]
     assert judged == [24, 32, 40, 48, 56, 64]
-
-
-@pytest.mark.parametrize(
-    ("words", "spoilt"),
-    [
-        (["task.adversarial_weight=0.3"], False),
-        (["task.adversarial_weight=100"], True),
-    ],
-)  # fmt: skip
-def test_a_planted_failure_is_beyond_the_threshold(words: list[str], spoilt: bool) -> None:
-    """A weight of the discriminator that swamps the errors, against a modest one."""
-    rates = ["optimizer.generator.learning_rate=0.003", "optimizer.discriminator.learning_rate=0.003"]
-    game = game_of("trainer.images=1200", "task.discriminator_start=800", *rates, *words)
-    train(game, 1200)
-    (rule,) = [rule for rule in RULES if rule.signal == "reconstruction"]
-    assert (game.task.switch.signals()["reconstruction"] > rule.threshold) == spoilt, game.task.switch.signals()
