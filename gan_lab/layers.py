@@ -32,7 +32,7 @@ def pyramid(image_size: ImageSize, smallest: int = 4) -> tuple[tuple[int, int], 
     """((base height, base width), doublings): the small map from which strided layers reach an image size.
 
     The shorter side of the base is in [smallest, 2 smallest): 28 is 7 x 2^2, 32 is 4 x 2^3, (32, 64) is (4, 8) x 2^3.
-    Raises ValueError, with sizes near it, for a size that is not an integer base doubled at least twice.
+    Raises ValueError, with sizes near it, for a size that is not an integer base doubled at least once.
 
     >>> pyramid(64)
     ((4, 4), 4)
@@ -40,7 +40,7 @@ def pyramid(image_size: ImageSize, smallest: int = 4) -> tuple[tuple[int, int], 
     height, width = sides(image_size)
     doublings = max((min(height, width) // smallest).bit_length() - 1, 0)
     scale = 2**doublings
-    if doublings < 2 or height % scale or width % scale:
+    if doublings < 1 or height % scale or width % scale:
         near = [size for size in range(4 * smallest, 257) if size % 2 ** ((size // smallest).bit_length() - 1) == 0]
         near = sorted(sorted(near, key=lambda size: abs(size - min(height, width)))[:4])
         raise ValueError(

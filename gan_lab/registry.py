@@ -109,6 +109,8 @@ def _origin(cls: Any) -> str:
 
 generators = Registry("generators", "generator")
 discriminators = Registry("discriminators", "discriminator")
+encoders = Registry("encoders", "encoder", optional=True)
+bottlenecks = Registry("bottlenecks", "bottleneck", optional=True)
 losses = Registry("losses", "loss")
 regularizers = Registry("regularizers", "regularizer", package="regularizer.{name}", listed=True)
 augmentations = Registry("augmentations", "augment")
@@ -122,8 +124,8 @@ metrics = Registry("metrics")  # named in `evaluation.metrics`; they have no set
 KINDS: dict[str, Registry] = {
     registry.kind: registry
     for registry in (
-        generators, discriminators, losses, regularizers, augmentations, datasets, degradations, tasks, optimizers,
-        schedules, feature_extractors, metrics,
+        generators, discriminators, encoders, bottlenecks, losses, regularizers, augmentations, datasets, degradations,
+        tasks, optimizers, schedules, feature_extractors, metrics,
     )
 }  # fmt: skip
 GROUPS: dict[str, Registry] = {group: registry for registry in KINDS.values() for group in registry.groups}
@@ -165,8 +167,8 @@ def publish() -> None:
 # -- modules that register parts ---------------------------------------------------------------------------------------
 
 HOMES = (
-    "generators", "discriminators", "datasets", "degradations", "tasks", "losses", "regularizers", "augment",
-    "optimizers",    "schedules", "feature_extractors", "metrics", "config.sections",
+    "generators", "discriminators", "encoders", "bottlenecks", "datasets", "degradations", "tasks", "losses",
+    "regularizers", "augment", "optimizers", "schedules", "feature_extractors", "metrics", "config.sections",
 )  # fmt: skip
 _loaded = False
 

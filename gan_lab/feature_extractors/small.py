@@ -83,6 +83,15 @@ class ShippedClassifier(SmallClassifier):
         """Pictures, uint8 [B, 1, H, H]."""
         return super().forward(centre(pictures.to(torch.get_default_dtype()) / 255))
 
+    def maps(self, pictures: Tensor) -> list[Tensor]:
+        """The maps [B, 24, 14, 14] and [B, 48, 7, 7] after both rectifiers, for a distance that can be trained on.
+
+        Pictures are float [B, 1, H, H] in [0, 1].
+        """
+        first, second = self.body[:3], self.body[3:6]
+        maps = [first(centre(pictures))]
+        return [*maps, second(maps[0])]
+
 
 def centre(pictures: Tensor) -> Tensor:
     """Pictures [B, 1, H, H] without the padded border: [B, 1, 28, 28]."""

@@ -24,7 +24,7 @@ class Metric(ABC):
     word: str  # the first part of its number's name
     bare: str | None = None  # the word reserved for the measure with torch-fidelity's Inception
     better: Literal["lower", "higher"] | None = None
-    needs: frozenset[str] = frozenset()  # any of class_logits, classes (of the data set), test (a split) and bar
+    needs: frozenset[str] = frozenset()  # class_logits, classes (of the data set), test (a split), bar, reconstruction
     reads: frozenset[str] = frozenset({"sample"})  # columns of examples that a task must have
     split: str | None = None  # the split with which samples are compared
     over_noise: bool = False  # measured with every noise seed, instead of the first one alone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -130,7 +131,7 @@ class Evaluator:
     def _lacks(self, metric: Metric) -> str | None:
         """The reason why a measure is not possible; None where it is."""
         columns = getattr(self.task, "columns", frozenset({"sample", "label"}))
-        if missing := (metric.reads | (metric.needs & {"bar"})) - columns:
+        if missing := (metric.reads | (metric.needs & {"bar", "reconstruction"})) - columns:
             return f"this task's examples have no {' and no '.join(sorted(missing))}"
         return metric.lacks() or (self._lacks_for_features(metric) if metric.uses_features else None)
 
@@ -242,6 +243,8 @@ class Evaluator:
             torch.cat(logits) if logits else None,
             self.reference if self.extractor is not None else None,
             getattr(self.task, "bar", None),
+            getattr(self.task, "reconstruct", None),
+            None if self.extractor is None else functools.partial(_features, self.extractor),
         )
 
     def __call__(self, draw: Draw, num: int, seeds: Sequence[int], **provenance: Any) -> Scores:
@@ -328,6 +331,10 @@ def rebatched(examples: Iterator[Example]) -> Iterator[Example]:
             waiting = []
     if waiting:
         yield _joined(waiting)
+
+
+def _features(extractor: nn.Module, pictures: Tensor) -> Tensor:
+    return extract(extractor, pictures).features
 
 
 def _joined(chunks: list[Example]) -> Example:

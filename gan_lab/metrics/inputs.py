@@ -9,12 +9,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from gan_lab.datasets.store import scale
+from gan_lab.datasets.store import scale, unscale
 from gan_lab.metrics.distances import Statistics, frechet_distance, statistics
 from gan_lab.metrics.neighbours import BALL, MANIFOLD, Neighbourhoods
 from gan_lab.neighbours import nearest, radii
 
 MOST = 10_000  # samples for measures that compare pairs
+AT_ONCE = 128  # pictures that are made again
 
 
 @dataclass
@@ -63,6 +64,8 @@ class Reference:
         return nearest(self.test.shuffled(), self.train.features, self.device).values
 
 
+Change = Callable[[Tensor], Tensor]  # pictures, float [B, C, H, W] in [-1, 1], to others
+Extract = Callable[[Tensor], Tensor]  # pictures as they are stored, [B, H, W, C], to features [B, D]
 Bar = Callable[[Mapping[str, Tensor]], tuple[str, Tensor]]  # see tasks.contract.Task.bar
 
 
@@ -81,11 +84,14 @@ class MetricInputs:
         class_logits: Tensor | None = None,
         reference: Reference | None = None,
         bar: Bar | None = None,
+        reconstruct: Change | None = None,
+        extract: Extract | None = None,
     ) -> None:
         self.raw = raw  # samples: uint8 [N, H, W, C], or as the task made them
         self.columns = dict(columns or {})  # all others
         self.class_logits = class_logits  # float32 [N, k]
         self._features, self._reference, self._bar = features, reference, bar
+        self._reconstruct, self._extract = reconstruct, extract
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -131,6 +137,16 @@ class MetricInputs:
     @cached_property
     def statistics(self) -> Statistics:
         return statistics(self.features)
+
+    def reconstructed(self, pictures: Tensor) -> Tensor:
+        """Features [N, D] of pictures uint8 [N, H, W, C] that the task makes again (`tasks.contract.Task.reconstruct`).
+
+        Rounded to 256 levels, as in a file.
+        """
+        assert self._reconstruct is not None
+        assert self._extract is not None
+        parts = pictures.split(AT_ONCE)
+        return torch.cat([self._extract(unscale(self._reconstruct(scale(part)).cpu())) for part in parts])
 
     @cached_property
     def neighbourhoods(self) -> Neighbourhoods:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gan_lab.metrics.base import Metric
 from gan_lab.metrics.classes import class_histogram, inception_score
-from gan_lab.metrics.distances import BLOCK, frechet_distance, frechet_distance_at_infinity, kernel_distance
+from gan_lab.metrics.distances import BLOCK, frechet_distance, frechet_distance_at_infinity, kernel_distance, statistics
 from gan_lab.metrics.inputs import MetricInputs
 from gan_lab.metrics.neighbours import memorization
 from gan_lab.registry import metrics
@@ -17,7 +17,8 @@ from gan_lab.registry import metrics
 class FrechetDistance(Metric):
     """The Frechet distance to the training pictures, all of them."""
 
-    word, bare, better, split = "fd", "fid", "lower", "train"
+    word, better, split = "fd", "lower", "train"
+    bare: str | None = "fid"
     over_noise = headline = True
 
     def minimum(self, dimensions: int) -> int:
@@ -39,6 +40,21 @@ class FrechetDistanceToTest(FrechetDistance):
     def __call__(self, seen: MetricInputs) -> Mapping[str, Any]:
         assert seen.reference.test is not None
         return {"value": frechet_distance(seen.statistics, seen.reference.test.statistics)}
+
+
+@metrics.register("rfd")
+class ReconstructionDistance(FrechetDistance):
+    """The Frechet distance of held-out pictures that the decoder's frozen autoencoder makes again: a floor for `fd`."""
+
+    word, bare = "rfd", None
+    over_noise, constant = False, True
+    needs = frozenset({"test", "reconstruction"})
+
+    def __call__(self, seen: MetricInputs) -> Mapping[str, Any]:
+        assert seen.reference.test is not None
+        made = statistics(seen.reconstructed(seen.reference.test.pictures))
+        known = seen.reference.train.statistics
+        return {"value": frechet_distance(made, known), "reconstructed": len(seen.reference.test)}
 
 
 @metrics.register("fd_infinity")

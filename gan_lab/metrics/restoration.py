@@ -90,7 +90,7 @@ def alexnet_file() -> Path:
 
 
 @functools.cache
-def _lpips_network(file: Path) -> nn.Module:
+def lpips_network(file: Path) -> nn.Module:
     """The network of LPIPS, cached by AlexNet's file. torchmetrics contains the weights of its linear layers."""
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
@@ -106,7 +106,7 @@ def lpips(pictures: Tensor, target: Tensor) -> Tensor:
     Grey pictures are repeated to three channels. Nothing is downloaded: `alexnet_file` must exist.
     """
     pair = (x.float().clamp(-1, 1).expand(-1, 3, -1, -1) for x in (pictures, target))
-    distance: Tensor = _lpips_network(alexnet_file())(*pair)
+    distance: Tensor = lpips_network(alexnet_file())(*pair)
     return distance.flatten().double()
 
 

@@ -109,6 +109,7 @@ def assemble(config: DictConfig) -> Assembly:
     values = supplied_values(tuple(dataset.sample_shape), dataset.num_classes)
     with Affordable():
         task = build_task(config, described(dataset), values, trainer.seed)
+    task.check_duration(trainer.images)
     evaluator = build_evaluator(config, dataset, evaluation, runtime.device, task)
     runtime.place(task.nets)
     loss = registry.losses.build(config.loss)

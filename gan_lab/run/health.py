@@ -101,6 +101,14 @@ RULES = (
         "score with evaluation.batch_norm=batch, lower trainer.ema, or try another generator.normalization",
         threshold=0.1,
     ),
+    Rule(
+        "reconstruction",
+        "the discriminator spoils the reconstruction",
+        "its error is {:.0%} above that before the game",
+        "lower task.adversarial_weight, let D learn first with task.head_start, or slow D down",
+        threshold=0.25,
+        critical=1.0,
+    ),
 )
 
 LEVELS = ("", "warning", "critical")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -54,6 +55,13 @@ class ChosenParts:
                 f"choose from: {', '.join(sorted(able))}"
             )
         return kind.build(node, group, **{**self.values, **values})
+
+    def trained(self, path: str) -> Any:
+        """A trained run's task. See `tasks.contract.Parts`."""
+        from gan_lab.run.trained_run import TrainedRun  # which imports this module
+
+        with torch.random.fork_rng(devices=[]):  # its networks are initialized first, from a seed of their own
+            return TrainedRun(Path(path), "cpu").task
 
     def check_all_used(self) -> None:
         """Raise ValueError where the config chooses an optional part that the task did not use."""

@@ -37,6 +37,8 @@ class Parts(Protocol):
 
     columns: Mapping[str, Any]  # of the data: `datasets.columns.Column` by name
 
+    def trained(self, path: str) -> Task: ...  # of a run directory: the task with its trained, averaged networks
+
     def __contains__(self, group: str) -> bool: ...  # whether the config chooses a part of that group
 
     def __getattr__(self, group: str) -> Callable[..., Any]: ...
@@ -56,6 +58,9 @@ class Task:
     def phases(self, loss: AdversarialLoss, regularizers: Mapping[str, Any]) -> list[Phase]:
         """The phases of a step, in order. `core.types.regularized` adds the regularizers to them."""
         raise NotImplementedError(f"{type(self).__name__} says no phases")
+
+    def check_duration(self, images: int) -> None:
+        """Raise ValueError where a run of so many images would end before what the task insists on begins."""
 
     # -- examples and their measures -------------------------------------------------------------------------------
 
@@ -80,6 +85,13 @@ class Task:
         Its measures are reported beside those of the trained networks. It is called only if `columns` contains "bar".
         """
         raise NotImplementedError(f"{type(self).__name__} has no bar")
+
+    def reconstruct(self, pictures: Tensor) -> Tensor:
+        """Pictures [B, C, H, W] in [-1, 1], made again by what the task decodes its samples with; on their device.
+
+        It is called only if `columns` contains "reconstruction".
+        """
+        raise NotImplementedError(f"{type(self).__name__} reconstructs nothing")
 
     translates: bool = False  # whether `gan-lab apply` works with this task
     factor: int = 1  # height and width of an output over those of its source

@@ -202,9 +202,9 @@ def alexnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     }
     alexnet_file().parent.mkdir()
     torch.save(weights, alexnet_file())
-    restoration._lpips_network.cache_clear()
+    restoration.lpips_network.cache_clear()
     yield tmp_path
-    restoration._lpips_network.cache_clear()
+    restoration.lpips_network.cache_clear()
 
 
 def test_lpips_is_absent_without_weights_and_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

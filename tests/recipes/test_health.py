@@ -23,6 +23,8 @@ HEALTHY = {
     "mnist5k": "experiment=dcgan_mnist5k",
     "lsgan": "experiment=lsgan_fashion_mnist",
     "wgan_gp": "experiment=wgan_gp_fashion_mnist trainer.images=16_000",
+    "vqgan": "experiment=vqgan_fashion_mnist",
+    "klgan": "experiment=klgan_fashion_mnist",
     "sngan_projection": "experiment=sngan_projection_fashion_mnist trainer.images=24_000",
 }
 

@@ -6,8 +6,11 @@ import base64
 import copy
 import io
 import json
+import os
 import re
 import shutil
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +29,22 @@ from gan_lab.tasks import contract
 from gan_lab.tasks.contract import joined
 from tests.core.toys import equal
 from tests.helpers import compose
-from tests.tasks.toys import PATCHES, QUICK, SCORED, TRANSLATION
+from tests.tasks.toys import AUTOENCODER, PATCHES, QUICK, SCORED, TRANSLATION
 
 registry.load()
 IMAGES = 32
+FIRST_STAGE = Path(tempfile.gettempdir(), "gan_lab-tests", f"{os.getpid()}", "autoencoder")
+LATENT = [
+    "task=latent_generation", f"task.autoencoder={FIRST_STAGE}", "generator=mlp", "generator.width=8",
+    "discriminator=mlp", "discriminator.width=8", "dataset=mnist5k",
+]  # fmt: skip
 # The smallest run of each task. A new task of the package needs a row.
 SMALLEST = {
+    "autoencoding": [
+        *AUTOENCODER, "dataset=toy_deep", f"task.discriminator_start={IMAGES // 4}", f"task.head_start={IMAGES // 8}",
+        *SCORED, f"evaluation.every={IMAGES // 2}",
+    ],
+    "latent_generation": [*LATENT, "evaluation.metrics=[]"],
     "generation": [
         "task=generation", "generator=dcgan", "generator.width=4", *PATCHES, "dataset=toy_deep",
         "evaluation.metrics=[]",
@@ -40,6 +53,7 @@ SMALLEST = {
 }  # fmt: skip
 # A task of noise is scored by measures that come with data or an extractor: the mixture has both.
 SCORED_BY = {
+    "latent_generation": [*LATENT, *SCORED, "evaluation.metrics=[class_histogram]", f"evaluation.every={IMAGES // 2}"],
     "generation": [
         "task=generation", "generator=mlp", "discriminator=mlp", "generator.width=4", "discriminator.width=4",
         "dataset=mixture", "dataset.samples=64", *SCORED, f"evaluation.every={IMAGES // 2}",
@@ -59,10 +73,21 @@ class Done:
     seeds: tuple[Path, Path]
 
 
+@pytest.fixture(scope="module")
+def first_stage() -> Iterator[None]:
+    """The autoencoder whose latents the second stage makes."""
+    first = [*QUICK, *AUTOENCODER, "dataset=mnist5k", "trainer.images=32", "evaluation.metrics=[]"]
+    assert main(["train", *first, f"run_dir={FIRST_STAGE}"]) == 0
+    yield
+    shutil.rmtree(FIRST_STAGE.parent)
+
+
 @pytest.fixture(scope="module", params=sorted(SMALLEST))
 def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Done:
     """Each task's smallest runs, made once."""
     task, folder = request.param, tmp_path_factory.mktemp(request.param)
+    if task == "latent_generation":
+        request.getfixturevalue("first_stage")
     found = Done(task, folder / "whole", (folder / "seed0", folder / "seed1"))
     assert main(["train", *WORDS[task], f"run_dir={found.whole}"]) == 0
     if task in SCORED_BY:
@@ -174,8 +199,9 @@ def test_examples_are_the_declared_columns_of_so_many_rows(done: Done) -> None:
     for num in (1, 7, 70):
         examples = trained.examples(num, seed=0)
         assert {len(column) for column in examples.values()} == {min(num, rows)}
-        # The bar is made of the other columns; classes are there where the networks use them.
-        assert trained.task.columns - {"bar", "label"} <= examples.keys() <= trained.task.columns - {"bar"}
+        # The bar is made of the other columns, a reconstruction of the data; classes are there where networks use them.
+        columns = trained.task.columns - {"bar", "reconstruction"}
+        assert columns - {"label"} <= examples.keys() <= columns
     for column in trained.examples(7, seed=0).values():
         assert column.device.type == "cpu"
         assert not column.requires_grad

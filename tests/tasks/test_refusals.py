@@ -7,14 +7,38 @@ from pathlib import Path
 import pytest
 
 from gan_lab.cli import main
-from tests.tasks.toys import PATCHES, QUICK, TRANSLATION, UNET
+from tests.tasks.toys import AUTOENCODER, PATCHES, QUICK, TRANSLATION, UNET
 
 PLAIN = [*QUICK, "dataset=toy_deep", "run_dir=run"]
 PAIRED = [*QUICK, "dataset=toy_deep", "dataset.factor=2", "task=translation", *UNET, *PATCHES, "run_dir=run"]
 BARE = [*QUICK, "task=translation", "degradation=super_resolution", "dataset=toy_deep", "run_dir=run"]
 MADE = [*QUICK, *TRANSLATION, "run_dir=run"]
+
+
+def without(group: str) -> list[str]:
+    """An autoencoder's words, less those of a group."""
+    return [word for word in CODED if not word.startswith(group)]
+
+
+CODED = [*QUICK, *AUTOENCODER, "dataset=toy_deep", "run_dir=run"]
 REFUSED = [
-    ([*BARE, "generator=dcgan"], "generator=dcgan does not take input_shape", "srresnet, unet"),
+    ([*CODED, "trainer.images=64", "task.discriminator_start=64"], "task.discriminator_start=64:", "lower the start"),
+    ([*CODED, "trainer.images=64", "task.discriminator_start=48", "task.head_start=16"], "task.head_start=16",
+     "would be heard after the end, trainer.images=64"),
+    ([*CODED, "task.adversarial_weight=0", "regularizer=[r1]"], "regularizer r1 wants a player discriminator",
+     "generator"),
+    ([*CODED, "dataset=mixture"], "task=autoencoding wants pictures", "choose another data set"),
+    (without("bottleneck"), "task=autoencoding needs bottleneck=", "fsq, kl, vq"),
+    (without("encoder"), "task=autoencoding needs encoder=", "vqvae"),
+    ([*without("generator"), "generator=dcgan"], "generator=dcgan does not take input_shape", "vqvae"),
+    ([*CODED, "encoder.halvings=5"], "encoder.halvings=5", "lower encoder.halvings"),
+    ([*without("bottleneck"), "bottleneck=fsq", "bottleneck.levels=[1]"], "bottleneck.levels=[1]", "at least 2 levels"),
+    ([*CODED, "task.perceptual=lpips"], "needs AlexNet's weights", "or null"),
+    ([*CODED, "dataset.image_channels=3", "task.perceptual=mnist5k"], "task.perceptual=mnist5k sees", "lpips or null"),
+    ([*CODED, "task.perceptual=vgg"], "task.perceptual", "lpips"),
+    ([*PLAIN, "bottleneck=vq"], "bottleneck=vq", "task=generation has no use for it"),
+    ([*PLAIN, "encoder=vqvae"], "encoder=vqvae", "task=generation has no use for it"),
+    ([*BARE, "generator=dcgan"], "generator=dcgan does not take input_shape", "srresnet, unet, vqvae"),
     ([*PLAIN, "generator=unet"], "generator=unet needs input_shape", "or another part"),
     ([*PLAIN, "degradation=denoising"], "degradation=denoising", "task=generation has no use for it"),
     ([*PAIRED, "degradation=denoising"], "has sources of its own", "leave the degradation out"),

@@ -22,6 +22,10 @@ SRRESNET = ["generator=srresnet", "generator.width=4", "generator.blocks=1"]
 PATCHES = ["discriminator=patchgan", "discriminator.width=4", "discriminator.layers=1"]
 # No network of these looks at other rows of a batch.
 ROWWISE = ["generator.normalization=none", "discriminator.normalization=none"]
+AUTOENCODER = [
+    "task=autoencoding", "encoder=vqvae", "encoder.width=4", "encoder.blocks=1", "generator=vqvae", "generator.width=4",
+    "generator.blocks=1", *PATCHES, "bottleneck=kl", "bottleneck.channels=2",
+]  # fmt: skip
 TRANSLATION = ["task=translation", *UNET, *PATCHES, "dataset=toy_deep", "degradation=super_resolution"]
 
 
