@@ -7,13 +7,25 @@ from pathlib import Path
 import pytest
 
 from gan_lab.cli import main
-from tests.tasks.toys import PATCHES, QUICK, TRANSLATION, UNET
+from tests.tasks.toys import PATCHES, QUICK, TRANSLATION, UNET, UNPAIRED
 
 PLAIN = [*QUICK, "dataset=toy_deep", "run_dir=run"]
 PAIRED = [*QUICK, "dataset=toy_deep", "dataset.factor=2", "task=translation", *UNET, *PATCHES, "run_dir=run"]
 BARE = [*QUICK, "task=translation", "degradation=super_resolution", "dataset=toy_deep", "run_dir=run"]
 MADE = [*QUICK, *TRANSLATION, "run_dir=run"]
+BOTH = [*QUICK, *UNPAIRED, "run_dir=run"]
 REFUSED = [
+    ([*QUICK, "dataset=toy_domains", *PATCHES, "run_dir=run"], "wants a column sample", "choose another task"),
+    ([*BOTH, "dataset.num_of_b=0"], "no examples of domain b", ""),
+    ([*BOTH, "dataset.image_size_of_b=32"], "a has uint8 of 1 x 16 x 16 and b uint8 of 1 x 32 x 32", "make them equal"),
+    ([*BOTH, "dataset.channels_of_b=3"], "a has uint8 of 1 x 16 x 16 and b uint8 of 3 x 16 x 16", "image_channels"),
+    ([*BOTH, "dataset=toy_deep"], "wants pictures of two domains", "dataset=two_folders"),
+    ([*QUICK, "task=unpaired", "dataset=toy_domains", *PATCHES, "run_dir=run"], "generator=dcgan does not take input_shape", "resnet_translator, srresnet, unet"),
+    ([*BOTH, "degradation=denoising"], "task=unpaired has no use for it", "leave it out"),
+    ([*BOTH, "regularizer=[zcr]"], "regularizer zcr needs latents", "leave it out"),
+    ([*BOTH, "task.pool_size=-1"], "task.pool_size=-1", "at least 0"),
+    ([*BOTH, "dataset.truth=false", "evaluation.metrics=[psnr]"], "psnr cannot be measured", "no target"),
+    ([*BARE, "generator=unet", "dataset=toy_domains"], "wants pictures", "this one's are a, b"),
     ([*BARE, "generator=dcgan"], "generator=dcgan does not take input_shape", "srresnet, unet"),
     ([*PLAIN, "generator=unet"], "generator=unet needs input_shape", "or another part"),
     ([*PLAIN, "degradation=denoising"], "degradation=denoising", "task=generation has no use for it"),
