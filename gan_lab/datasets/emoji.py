@@ -36,7 +36,7 @@ class Emoji:
     From the npm packages emoji-datasource-google and emoji-datasource-twitter 16.0.0 (MIT; Google's pictures are under
     Apache 2.0, Twitter's under CC BY 4.0), which lie in `path`, or in the folder `downloads` of the cache. Pictures of
     64 px are laid on white, then resized once with antialiasing. `a_as_b` and `b_as_a` are the true pairs, for scores.
-    Every tenth or so, 385, is held out by what it shows: all skin tones, genders and directions of a base are in one split.
+    385 are held out, a tenth, by what they show: all skin tones, genders and directions of a base are in one split.
     Raises ValueError where the packages are missing or not the published ones, with the command that fetches them.
     """
 

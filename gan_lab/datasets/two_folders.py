@@ -76,12 +76,11 @@ class TwoFolders:
 
     def _rows(self, files: Mapping[str, Sequence[Path]], skipped: dict[str, str]) -> Rows:
         for domain, found in files.items():
-            rows = decoded(self.path, self._names(found), None, self.size, self.channels, skipped)
-            for read, chunk in enumerate(rows):
+            names = self._names(found)
+            for chunk in decoded(self.path, names, None, self.size, self.channels, skipped):
                 yield {domain: chunk["sample"]}
-            if not found or all(name in skipped for name in self._names(found)):
-                name, why = next(iter(skipped.items()))
-                raise ValueError(f"no picture of domain {domain} could be read ({name}: {why})")
+            if all(name in skipped for name in names):
+                raise ValueError(f"no picture of domain {domain} could be read ({names[0]}: {skipped[names[0]]})")
 
 
 def _pictures(folder: Path, setting: str, name: str) -> list[Path]:

@@ -20,8 +20,8 @@ class ResNetTranslator(nn.Module):
     7,837,699. Instance norm has no gains and biases of its own, as theirs; other normalizations have.
 
     Outputs lie in [-1, 1] (tanh); with `residual`, the network adds a correction to its input, and what it returns is
-    not bounded. Pictures of any size are taken: they are mirrored at the bottom and right up to a multiple of 4 pixels,
-    and the output is cut. Raises ValueError for targets of another size than their sources.
+    not bounded. Pictures of any size above 4 px are taken: they are mirrored at the bottom and right up to a multiple
+    of 4 pixels, and the output is cut. Raises ValueError for targets of another size than their sources.
     """
 
     def __init__(

@@ -45,7 +45,7 @@ def shown(source: Tensor, channels: int) -> Tensor:
 
 
 def padded(picture: Tensor, multiple: int) -> Tensor:
-    """Pictures [B, C, H, W] with bottom and right mirrored to a multiple of pixels; repeated where too small to mirror."""
+    """Pictures [B, C, H, W], bottom and right mirrored to a multiple of pixels; repeated where too small to mirror."""
     for dim in (2, 3):
         size = picture.shape[dim]
         if missing := -size % multiple:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class PicturePool(nn.Module):
-    """Half of the pictures that D sees were made by earlier generators (Shrivastava et al. 2017, arXiv 1612.07828, 2.3).
+    """Half of the pictures that D sees were made by earlier generators (Shrivastava et al. 2017, 1612.07828, 2.3).
 
     As CycleGAN's authors have it (Zhu et al. 2017, arXiv 1703.10593, section 4): the first `size` pictures are kept and
     passed on. From then on a new picture is passed on with probability 1/2; else it takes the place of a random kept

@@ -235,7 +235,7 @@ def _shape_of_both(parts: Parts) -> tuple[int, int, int]:
     if a is None or b is None or a.kind != "picture" or b.kind != "picture":
         raise ValueError(
             "task=unpaired wants pictures of two domains: choose dataset=two_folders, with folders of your own, or "
-            "emoji or photographs_and_patterns"
+            "emoji or photographs_and_prints"
         )
     if a.shape != b.shape or a.dtype != b.dtype:
         said = (f"{column.dtype} of {' x '.join(map(str, column.shape))}" for column in (a, b))

@@ -293,9 +293,7 @@ def test_without_a_truth_there_are_examples_and_no_scores_of_it() -> None:
     torch.testing.assert_close(examples["cycled"], made)
 
 
-def test_apply_translates_in_either_direction(
-    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_apply_translates_in_either_direction(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained = TrainedRun(whole, "cpu")
     pixels = (np.arange(21 * 18).reshape(21, 18) * 7 % 256).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "x.png")
