@@ -162,6 +162,7 @@ def apply(argv: Sequence[str]) -> int:
     parser.add_argument("run", metavar="RUN", type=Path, help="a run directory, of a task that translates")
     parser.add_argument("inputs", metavar="INPUT", nargs="+", type=Path, help="pictures, or folders of them")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="a folder, which is made")
+    parser.add_argument("--direction", metavar="NAME", help="of a run that translates both ways: a_to_b (it) or b_to_a")
     parser.add_argument(
         "--tile", type=int, metavar="N",
         help="cut pictures into overlapping tiles of N x N pixels; 0: never (only those of more than 2 million pixels "
@@ -173,8 +174,9 @@ def apply(argv: Sequence[str]) -> int:
     from gan_lab.commands.apply import apply_to_files
 
     return apply_to_files(
-        given.run, given.inputs, given.out, tile=given.tile, which=given.checkpoint, device=given.device
-    )
+        given.run, given.inputs, given.out, tile=given.tile, which=given.checkpoint, device=given.device,
+        direction=given.direction,
+    )  # fmt: skip
 
 
 def evaluate(argv: Sequence[str]) -> int:

@@ -253,7 +253,7 @@ def test_a_preset_of_any_content_costs_no_memory_and_no_traceback(what: str, ref
 
 
 @pytest.mark.parametrize(
-    "text", ["defaults: 5", "defaults: [{a: {b: c}}]", "defaults: [[experiment: evil]]", "5", "[a]"]
+    "text", ["defaults: 5", "defaults: [{a: {b: c}}]", "defaults: [[experiment: evil]]", "hydra: null", "5", "[a]"]
 )
 def test_a_preset_whose_defaults_are_none_is_refused(text: str, refused: Callable[..., str]) -> None:
     write("experiment/evil.yaml", f"# @package _global_\n{text}\n")

@@ -382,6 +382,7 @@ def tiny(
         generator=lambda: MLPGenerator(SHAPE, num_classes, latent_dim=4, width=8, depth=1, **told[0]),
         discriminator=lambda: MLPDiscriminator(SHAPE, num_classes, width=8, depth=1, **told[1]),
         augment=lambda: augment or Identity(),
+        columns={"sample": None},
     )
     task: Any = Generation(
         parts,

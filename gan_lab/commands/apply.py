@@ -22,6 +22,7 @@ from gan_lab.datasets.sources import one_line
 from gan_lab.datasets.store import scale, unscale
 from gan_lab.display.pictures import save_image
 from gan_lab.display.terminal import terminal
+from gan_lab.registry import unknown
 from gan_lab.run.failures import out_of_memory
 from gan_lab.run.tiling import tile_side, translated
 from gan_lab.run.trained_run import TrainedRun
@@ -30,7 +31,16 @@ from gan_lab.tracking.outputs import check_outside_runs
 COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # of PNG, by channels: grey, colour, colour and opacity
 
 
-def apply_to_files(run: Path, inputs: Sequence[Path], out: Path, *, tile: int | None, which: str, device: str) -> int:
+def apply_to_files(
+    run: Path,
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    tile: int | None,
+    which: str,
+    device: str,
+    direction: str | None = None,
+) -> int:
     """Write what a run makes of each picture to the folder `out`. Returns 0, and 2 where a file could not be done.
 
     `inputs` are files, and folders, of which hidden files are left out and sub-folders are kept. An output has its
@@ -39,10 +49,11 @@ def apply_to_files(run: Path, inputs: Sequence[Path], out: Path, *, tile: int | 
 
     Files that cannot be done are named on stderr, and the others done. Raises ValueError, before anything is written,
     where the run does not translate, two outputs would have one name, or one is there already. `tile`: see `tiling`.
+    `direction` is one of the task's, where it has several.
     """
     tile_side(1, 1, 1, tile)  # refuses a bad number before anything is loaded
     _check(run, inputs, out)
-    translator = Translator(TrainedRun(run, device, which), tile)
+    translator = Translator(TrainedRun(run, device, which), tile, direction)
     plan = planned(inputs, out, translator.suffix)
     out.mkdir(parents=True, exist_ok=True)
     failures: dict[Path, str] = {}
@@ -133,11 +144,11 @@ def planned(inputs: Sequence[Path], out: Path, suffix: str) -> dict[Path, Path]:
 class Translator:
     """A trained run as a function from a picture file to a picture file. `tell` receives a line where memory runs out.
 
-    Raises ValueError where the run does not translate; when called, Unreadable or ValueError for files that it cannot
-    take, and OSError where the output cannot be written.
+    Raises ValueError where the run does not translate, or not in that direction; when called, Unreadable or ValueError
+    for files that it cannot take, and OSError where the output cannot be written.
     """
 
-    def __init__(self, trained: TrainedRun, tile: int | None) -> None:
+    def __init__(self, trained: TrainedRun, tile: int | None, direction: str | None = None) -> None:
         task, path = trained.task, trained.path
         if not task.translates:
             origin = "data" if task.needs_data else "noise"
@@ -147,7 +158,12 @@ class Translator:
             )
         columns = trained.columns
         self.trained, self.tile = trained, tile
-        self.given, self.made = columns.get("source") or columns["sample"], columns[task.reference]
+        if direction is not None and direction not in task.directions:
+            raise unknown(f"--direction of task={trained.config.task.name}", direction, task.directions)
+        direction = direction or next(iter(task.directions), None)
+        usual = "source" if "source" in columns else "sample", task.reference
+        self.given, self.made = (columns[name] for name in task.directions.get(direction, usual))
+        self.way = {} if direction is None else {"direction": direction}
         self.factor: int = task.factor
         self.value_range: tuple[float, float] | None = trained.config.dataset.get("value_range")
         is_png = self.made.dtype in ("uint8", "uint16") and self.made.shape[0] in COLOUR_TYPES
@@ -160,10 +176,12 @@ class Translator:
         source = self._source(scaled(pixels, self.given.dtype, self.value_range), alpha)
         ran_out: list[str] = []
         task, finite, nets = self.trained.task, self.trained.finite, self.trained.nets
+
+        def translate(part: Tensor) -> Tensor:
+            return finite(task.translate(nets, part, **self.way))
+
         with inference(nets, self.trained.batch_norm), torch.no_grad():
-            output = translated(
-                lambda part: finite(task.translate(nets, part)), source, self.factor, self.tile, tell=ran_out.append
-            )
+            output = translated(translate, source, self.factor, self.tile, tell=ran_out.append)
         for line in ran_out:
             self.tell(f"{file}: {line}")
         self._write(output, target)

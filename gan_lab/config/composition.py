@@ -57,17 +57,26 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            composed = hydra.compose("config", list(overrides), return_hydra_config=True)
+            composed = _composed(overrides)
         _check_hydras(composed, overrides)
         check_secrets(composed)
         check_parts(without_hydra(composed))
     except (HydraException, OmegaConfBaseException) as error:
         raise _explain(error, overrides) from error
+    return composed
+
+
+def _composed(overrides: Sequence[str]) -> DictConfig:
+    try:
+        return hydra.compose("config", list(overrides), return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException):
+        raise
     except yaml.YAMLError as error:
         raise ValueError(f"a preset cannot be read: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise ValueError("the defaults of the presets choose each other in a circle") from error
-    return composed
+    except (AttributeError, AssertionError, LookupError, TypeError) as error:  # Hydra is not ready for any content
+        raise ValueError(f"Hydra cannot compose this: {' '.join(str(error).split())}") from error
 
 
 def _check_hydras(composed: DictConfig, overrides: Sequence[str]) -> None:

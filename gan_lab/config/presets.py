@@ -88,8 +88,8 @@ def check_data(path: Path) -> None:
     if re.search(r"^#\s*@package\s+hydra", text, flags=re.M):
         raise ValueError(f"{path}: a preset cannot be of the package hydra, which holds callbacks and folders")
     if isinstance(content, dict):
-        keys = content.get("hydra")
-        if keys is not None and not (isinstance(keys, dict) and set(keys) <= set(HYDRA_KEYS)):
+        keys = content.get("hydra", {})
+        if not (isinstance(keys, dict) and set(keys) <= set(HYDRA_KEYS)):
             raise ValueError(f"{path}: under hydra, a file may set {', '.join(HYDRA_KEYS)} only")
         for default in _defaults(content, path):
             group = default.removeprefix("override").strip().lstrip("/")

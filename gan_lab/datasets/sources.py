@@ -35,11 +35,14 @@ def given_folder(path: str | None) -> Path | None:
     return folder
 
 
-def refuse_shared(path: str | Path, test_path: str | Path) -> None:
-    """Raises ValueError where one folder contains the other: the same pictures would be trained on and held out."""
+def refuse_shared(path: str | Path, test_path: str | Path, given: str | None = None) -> None:
+    """Raises ValueError where one folder contains the other: the same pictures would be trained on and held out.
+
+    `given` names other settings than `dataset.path` and `dataset.test_path`.
+    """
     train, test = (Path(folder).expanduser().resolve() for folder in (path, test_path))
     if train == test or train in test.parents or test in train.parents:
-        raise ValueError(f"dataset.test_path={test_path} and dataset.path={path} share pictures")
+        raise ValueError(f"{given or f'dataset.test_path={test_path} and dataset.path={path}'} share pictures")
 
 
 def held_out(named: Sequence[T], share: float) -> tuple[list[T], list[T]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from gan_lab.layers import ImageSize, sides
 
@@ -42,6 +42,16 @@ def shown(source: Tensor, channels: int) -> Tensor:
     What follows them (a mask) is no part of the picture.
     """
     return source[:, :channels].expand(-1, channels, -1, -1)
+
+
+def padded(picture: Tensor, multiple: int) -> Tensor:
+    """Pictures [B, C, H, W], bottom and right mirrored to a multiple of pixels; repeated where too small to mirror."""
+    for dim in (2, 3):
+        size = picture.shape[dim]
+        if missing := -size % multiple:
+            margins = (0, 0, 0, missing) if dim == 2 else (0, missing, 0, 0)
+            picture = pad(picture, margins, mode="reflect" if missing < size else "replicate")
+    return picture
 
 
 def start_as_correction(last: nn.Module, input_channels: int, image_channels: int) -> None:

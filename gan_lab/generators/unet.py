@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from gan_lab.convolutions import Doubling, Halving
-from gan_lab.generators.sources import enlarged, enlargement, shown, start_as_correction
+from gan_lab.generators.sources import enlarged, enlargement, padded, shown, start_as_correction
 from gan_lab.layers import ImageSize, Initialization, Normalization, norm2d, prepare, sides
 from gan_lab.registry import Positive, Share, generators
 
@@ -76,7 +75,7 @@ class UNetGenerator(nn.Module):
     def forward(self, source: Tensor, label: Tensor | None = None) -> Tensor:
         source = enlarged(source, self.factor)
         height, width = source.shape[2:]
-        h, seen = _padded(source, self.multiple), []
+        h, seen = padded(source, self.multiple), []
         for layer in self.encoder:
             h = layer(h)
             seen.append(h)
@@ -98,13 +97,3 @@ def _halvings(image_size: ImageSize, wanted: int | None) -> int:
             f"{shorter.bit_length() - 1} times; lower generator.halvings, or give at least {2**wanted} px a side"
         )
     return wanted
-
-
-def _padded(picture: Tensor, multiple: int) -> Tensor:
-    """The picture with its bottom and right mirrored to a multiple of pixels; repeated where too small to mirror."""
-    for dim in (2, 3):
-        size = picture.shape[dim]
-        if missing := -size % multiple:
-            margins = (0, 0, 0, missing) if dim == 2 else (0, missing, 0, 0)
-            picture = pad(picture, margins, mode="reflect" if missing < size else "replicate")
-    return picture

@@ -20,6 +20,7 @@ class WeightClip:
     """
 
     player = "discriminator"
+    of_weights = True  # not of what a discriminator judges: a player with several networks has it once
 
     def __init__(self, *, bound: Rate = 0.01) -> None:
         self.bound = bound
@@ -41,6 +42,7 @@ class Orthogonal:
     """
 
     probes: frozenset[str] = frozenset()
+    of_weights = True
 
     def __init__(
         self,

@@ -94,6 +94,9 @@ class Task:
         raise NotImplementedError(f"{type(self).__name__} reconstructs nothing")
 
     translates: bool = False  # whether `gan-lab apply` works with this task
+    # Of a task that translates in several ways, each by its name, from one column of the data to another: the first is
+    # the default. `translate` then takes `direction`.
+    directions: ClassVar[Mapping[str, tuple[str, str]]] = {}
     factor: int = 1  # height and width of an output over those of its source
 
     def source_of(self, picture: Tensor, alpha: Tensor | None) -> Tensor:

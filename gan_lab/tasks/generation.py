@@ -115,6 +115,9 @@ class Generation(Task):
         classification_weight: Weight = 1.0,
         freeze_discriminator: NonNegative = 0,
     ) -> None:
+        if "sample" not in parts.columns:
+            known = ", ".join(parts.columns)
+            raise ValueError(f"task=generation wants a column sample, and these data have {known}; choose another task")
         self.augment = parts.augment()
         generator, discriminator = parts.generator(), parts.discriminator()
         self.nets = nn.ModuleDict({"generator": generator, "discriminator": discriminator})

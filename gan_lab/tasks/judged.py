@@ -67,7 +67,7 @@ class JudgedPass(ForwardPass):
         phase = self.phase
         return (
             phase.player == "discriminator"
-            and "adversarial" in phase.terms
+            and any(name.startswith("adversarial") for name in phase.terms)
             and not phase.probes
             and getattr(self.task, "judges_rows", False)
             and type(self).judge is JudgedPass.judge  # a task may override `judge`

@@ -149,7 +149,8 @@ class Translation(Task):
             self.reference = "target"
             return columns["target"].shape, columns["source"].shape
         if "sample" not in columns:
-            raise ValueError("task=translation wants pictures; choose another data set")
+            known = ", ".join(parts.columns)
+            raise ValueError(f"task=translation wants pictures; choose another data set: this one's are {known}")
         if self.degradation is None:
             raise ValueError(
                 "task=translation wants pairs: choose degradation=super_resolution, denoising or inpainting, to make "

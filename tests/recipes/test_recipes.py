@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 
+from gan_lab.datasets.cache import cache_folder
+from gan_lab.datasets.emoji import MAKERS, VERSION
 from gan_lab.datasets.fashion_mnist import DEBIAN
+
+EMOJI = [cache_folder() / "downloads" / f"emoji-datasource-{maker}-{VERSION}.tgz" for maker, _ in MAKERS.values()]
 
 
 def train(folder: Path, *words: str) -> dict[str, Any]:
@@ -57,3 +61,14 @@ def test_minutes_make_good_clothes(minutes: int, distance: float, coverage: floa
     assert score(summary, "fd")["value"] <= distance
     assert score(summary, "coverage")["value"] >= coverage
     assert score(summary, "memorization")["value"] >= 0.5
+
+
+@pytest.mark.skipif(not all(file.is_file() for file in EMOJI), reason="the npm packages of emoji are not there")
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_emoji_come_nearer_to_the_other_makers_both_ways(seed: int, tmp_path: Path) -> None:
+    summary = train(tmp_path / "run", "experiment=cyclegan_emoji", f"trainer.seed={seed}", "trainer.threads=1")
+    value = {name: score["value"] for name, score in summary["metrics"].items()}
+    for way in ("", "_b_to_a"):  # a copy of the input has the same distance to the truth either way
+        assert value[f"psnr{way}"] >= value["psnr_bar"] + 0.4
+        assert value[f"ssim{way}"] > value["ssim_bar"]
+        assert value[f"l1{way}"] < value["l1_bar"]

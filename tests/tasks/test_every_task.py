@@ -29,7 +29,7 @@ from gan_lab.tasks import contract
 from gan_lab.tasks.contract import joined
 from tests.core.toys import equal
 from tests.helpers import compose
-from tests.tasks.toys import AUTOENCODER, PATCHES, QUICK, SCORED, TRANSLATION
+from tests.tasks.toys import AUTOENCODER, PATCHES, QUICK, SCORED, TRANSLATION, UNPAIRED
 
 registry.load()
 IMAGES = 32
@@ -50,6 +50,10 @@ SMALLEST = {
         "evaluation.metrics=[]",
     ],
     "translation": [*TRANSLATION, *SCORED, f"evaluation.every={IMAGES // 2}", "evaluation.metrics=[psnr,ssim]"],
+    "unpaired": [
+        *UNPAIRED, *SCORED, f"evaluation.every={IMAGES // 2}", "evaluation.metrics=[psnr,psnr_b_to_a]",
+        "task.pool_size=5", "dataset.num_of_b=26",
+    ],
 }  # fmt: skip
 # A task of noise is scored by measures that come with data or an extractor: the mixture has both.
 SCORED_BY = {

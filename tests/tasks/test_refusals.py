@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gan_lab.cli import main
-from tests.tasks.toys import AUTOENCODER, PATCHES, QUICK, TRANSLATION, UNET
+from tests.tasks.toys import AUTOENCODER, PATCHES, QUICK, TRANSLATION, UNET, UNPAIRED
 
 PLAIN = [*QUICK, "dataset=toy_deep", "run_dir=run"]
 PAIRED = [*QUICK, "dataset=toy_deep", "dataset.factor=2", "task=translation", *UNET, *PATCHES, "run_dir=run"]
@@ -20,6 +20,7 @@ def without(group: str) -> list[str]:
     return [word for word in CODED if not word.startswith(group)]
 
 
+BOTH = [*QUICK, *UNPAIRED, "run_dir=run"]
 CODED = [*QUICK, *AUTOENCODER, "dataset=toy_deep", "run_dir=run"]
 REFUSED = [
     ([*CODED, "trainer.images=64", "task.discriminator_start=64"], "task.discriminator_start=64:", "lower the start"),
@@ -38,7 +39,20 @@ REFUSED = [
     ([*CODED, "task.perceptual=vgg"], "task.perceptual", "lpips"),
     ([*PLAIN, "bottleneck=vq"], "bottleneck=vq", "task=generation has no use for it"),
     ([*PLAIN, "encoder=vqvae"], "encoder=vqvae", "task=generation has no use for it"),
-    ([*BARE, "generator=dcgan"], "generator=dcgan does not take input_shape", "srresnet, unet, vqvae"),
+    ([*BARE, "generator=dcgan"], "generator=dcgan does not take input_shape",
+     "resnet_translator, srresnet, unet, vqvae"),
+    ([*QUICK, "dataset=toy_domains", *PATCHES, "run_dir=run"], "wants a column sample", "choose another task"),
+    ([*BOTH, "dataset.num_of_b=0"], "no examples of domain b", ""),
+    ([*BOTH, "dataset.image_size_of_b=32"], "a has uint8 of 1 x 16 x 16 and b uint8 of 1 x 32 x 32", "make them equal"),
+    ([*BOTH, "dataset.channels_of_b=3"], "a has uint8 of 1 x 16 x 16 and b uint8 of 3 x 16 x 16", "image_channels"),
+    ([*BOTH, "dataset=toy_deep"], "wants pictures of two domains", "dataset=two_folders"),
+    ([*QUICK, *UNPAIRED[:1], *UNPAIRED[-1:], *PATCHES, "run_dir=run"], "generator=dcgan does not take input_shape",
+     "resnet_translator, srresnet, unet, vqvae"),
+    ([*BOTH, "degradation=denoising"], "task=unpaired has no use for it", "leave it out"),
+    ([*BOTH, "regularizer=[zcr]"], "regularizer zcr needs latents", "leave it out"),
+    ([*BOTH, "task.pool_size=-1"], "task.pool_size=-1", "at least 0"),
+    ([*BOTH, "dataset.truth=false", "evaluation.metrics=[psnr]"], "psnr cannot be measured", "no target"),
+    ([*BARE, "generator=unet", "dataset=toy_domains"], "wants pictures", "this one's are a, b"),
     ([*PLAIN, "generator=unet"], "generator=unet needs input_shape", "or another part"),
     ([*PLAIN, "degradation=denoising"], "degradation=denoising", "task=generation has no use for it"),
     ([*PAIRED, "degradation=denoising"], "has sources of its own", "leave the degradation out"),

@@ -26,6 +26,7 @@ AUTOENCODER = [
     "task=autoencoding", "encoder=vqvae", "encoder.width=4", "encoder.blocks=1", "generator=vqvae", "generator.width=4",
     "generator.blocks=1", *PATCHES, "bottleneck=kl", "bottleneck.channels=2",
 ]  # fmt: skip
+UNPAIRED = ["task=unpaired", *UNET, *PATCHES, "dataset=toy_domains"]
 TRANSLATION = ["task=translation", *UNET, *PATCHES, "dataset=toy_deep", "degradation=super_resolution"]
 
 
@@ -81,3 +82,43 @@ class ToyDeep:
             pictures["source"] = small.expand(-1, channels, -1, -1)
         dtype = getattr(torch, self.dtype)
         return Store({name: unscale(pictures[name], dtype) for name in self.columns})
+
+
+@datasets.register("toy_domains")
+class ToyDomains:
+    """Smooth pictures `a` and smooth ones `b`, brighter and of another number; with held-out ones.
+
+    With `truth`, each picture knows its negative, which is how it looks in the other domain.
+    """
+
+    num_classes = None
+    splits = ("train", "test")
+
+    def __init__(
+        self,
+        *,
+        image_size: Positive = 16,
+        image_size_of_b: Positive | None = None,
+        image_channels: Positive = 1,
+        channels_of_b: Positive | None = None,
+        num: Positive = 24,
+        num_of_b: NonNegative = 20,
+        truth: bool = True,
+    ) -> None:
+        size = image_size_of_b or image_size
+        self.sample_shape = (channels_of_b or image_channels, size, size)
+        self.num = {"a": num, "b": num_of_b}
+        shapes = {"a": (image_channels, image_size, image_size), "b": self.sample_shape}
+        self.truths = {"a": "a_as_b", "b": "b_as_a"} if truth else {}
+        self.columns = {name: Column("picture", shape, "uint8", (-1.0, 1.0)) for name, shape in shapes.items()}
+        self.columns |= {truth: self.columns[name] for name, truth in self.truths.items()}
+
+    def load(self, split: str = "train") -> Store:
+        columns = {}
+        for seed, name in enumerate(("a", "b")):
+            num = self.num[name] if split == "train" else self.num[name] // 2
+            pictures = smooth(self.columns[name].shape, num, 2 * seed + (split == "test"))
+            columns[name] = unscale(pictures * 0.5 + (0.5 if name == "b" else 0))
+            if name in self.truths:
+                columns[self.truths[name]] = 255 - columns[name]
+        return Store(columns, domains={"b": [name for name in columns if name.startswith("b")]})
