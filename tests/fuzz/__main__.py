@@ -16,6 +16,9 @@ from tests.fuzz.lab import Lab
 from tests.fuzz.search import Found, search, shrunk
 
 
+EVERY = 100  # cases between two lines
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--overrides", type=int, default=0, metavar="N", help="lists of words for gan-lab train")
@@ -33,7 +36,14 @@ def main() -> int:
                 continue
             begin = time.monotonic()
 
-            def tell(case: Any, verdict: Verdict) -> None:
+            seen: list[Verdict] = []
+
+            def tell(case: Any, verdict: Verdict, kind: str = kind, seen: list[Verdict] = seen) -> None:
+                seen.append(verdict)
+                if len(seen) % EVERY == 0:  # a run that is stopped has its figures so far
+                    failing = sum(bool(v.cause) for v in seen)
+                    longest = max(v.seconds for v in seen)
+                    print(f"{kind}: {len(seen)} so far, {failing} failing, longest {longest:.1f} s", flush=True)
                 if verdict.cause and given.log:
                     with given.log.open("a") as file:
                         print(verdict.cause, repr(case)[:2000], repr(verdict.output[-1500:]), sep=" | ", file=file)
