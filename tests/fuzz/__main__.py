@@ -15,7 +15,6 @@ from tests.fuzz.harness import Verdict
 from tests.fuzz.lab import Lab
 from tests.fuzz.search import Found, search, shrunk
 
-
 EVERY = 100  # cases between two lines
 
 
