@@ -114,6 +114,7 @@ augmentations = Registry("augmentations", "augment")
 datasets = Registry("datasets", "dataset")
 tasks = Registry("tasks", "task")
 degradations = Registry("degradations", "degradation", optional=True)
+classifiers = Registry("classifiers", "classifier", optional=True)
 optimizers = Registry("optimizers", "optimizer/generator", "optimizer/discriminator")
 schedules = Registry("schedules", "schedule/learning_rate", "schedule/beta2", "schedule/regularizer")
 feature_extractors = Registry("feature_extractors", "feature_extractor")
@@ -121,8 +122,8 @@ metrics = Registry("metrics")  # named in `evaluation.metrics`; they have no set
 KINDS: dict[str, Registry] = {
     registry.kind: registry
     for registry in (
-        generators, discriminators, losses, regularizers, augmentations, datasets, degradations, tasks, optimizers,
-        schedules, feature_extractors, metrics,
+        generators, discriminators, losses, regularizers, augmentations, datasets, degradations, classifiers, tasks,
+        optimizers, schedules, feature_extractors, metrics,
     )
 }  # fmt: skip
 GROUPS: dict[str, Registry] = {group: registry for registry in KINDS.values() for group in registry.groups}
@@ -164,8 +165,8 @@ def publish() -> None:
 # -- modules that register parts ---------------------------------------------------------------------------------------
 
 HOMES = (
-    "generators", "discriminators", "datasets", "degradations", "tasks", "losses", "regularizers", "augment",
-    "optimizers",    "schedules", "feature_extractors", "metrics", "config.sections",
+    "generators", "discriminators", "datasets", "degradations", "classifiers", "tasks", "losses", "regularizers",
+    "augment", "optimizers", "schedules", "feature_extractors", "metrics", "config.sections",
 )  # fmt: skip
 _loaded = False
 

@@ -242,6 +242,7 @@ class Evaluator:
             torch.cat(logits) if logits else None,
             self.reference if self.extractor is not None else None,
             getattr(self.task, "bar", None),
+            self.data,
         )
 
     def __call__(self, draw: Draw, num: int, seeds: Sequence[int], **provenance: Any) -> Scores:
