@@ -118,14 +118,14 @@ def nearest_label(queries: Tensor, known: Tensor, labels: Tensor) -> Tensor:
 
 
 def coral(source: Tensor, target: Tensor) -> Tensor:
-    """Source rows [N, D] with the target's covariance (Sun et al. 2016, arXiv 1511.05547, algorithm 1).
+    """Source rows [N, D] with the target's covariance and mean (Sun et al. 2016, arXiv 1511.05547, algorithm 1).
 
-    Both covariances have the identity added, as there, in units of the source's mean variance; means stay.
+    Both covariances have the identity added, as there, in units of the source's mean variance.
     """
     covariances = [torch.cov(rows.double().T) for rows in (source, target)]
     unit = covariances[0].diagonal().mean() * torch.eye(source.shape[1], dtype=torch.float64)
     whiten, colour = (power(c + unit, p) for c, p in zip(covariances, (-0.5, 0.5), strict=True))
-    return (source.double() @ whiten @ colour).float()
+    return ((source.double() - source.double().mean(0)) @ whiten @ colour + target.double().mean(0)).float()
 
 
 def power(symmetric: Tensor, exponent: float) -> Tensor:

@@ -165,7 +165,7 @@ class Attack(Task):
         margin: Weight = 5.0,
         norm_weight: Weight = 1.0,
         norm: Weight = 6.0,
-        classifier_images: NonNegative = 32_000,
+        classifier_images: NonNegative = 24_000,
         defence: tuple[int, int] | None = None,
         pgd_steps: Positive = 10,
     ) -> None:
@@ -192,7 +192,7 @@ class Attack(Task):
                 "generator": parts.generator(takes=["input_shape"], input_shape=sample_shape, num_classes=None),
                 "discriminator": parts.discriminator(num_classes=None),
                 "classifier": parts.classifier(),
-                "witness": AllConvolutional(num_classes=num_classes, **sizes),
+                "witness": AllConvolutional(num_classes=num_classes, width=8, **sizes),
             }
         )
         self.judges_rows = judges_rows(self.nets["discriminator"])

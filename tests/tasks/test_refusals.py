@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from gan_lab.cli import main
+from tests.tasks.labelled import ADAPTATION, ATTACK
 from tests.tasks.toys import PATCHES, QUICK, TRANSLATION, UNET
 
 PLAIN = [*QUICK, "dataset=toy_deep", "run_dir=run"]
 PAIRED = [*QUICK, "dataset=toy_deep", "dataset.factor=2", "task=translation", *UNET, *PATCHES, "run_dir=run"]
 BARE = [*QUICK, "task=translation", "degradation=super_resolution", "dataset=toy_deep", "run_dir=run"]
 MADE = [*QUICK, *TRANSLATION, "run_dir=run"]
+ADAPTED = [*QUICK, *ADAPTATION, "run_dir=run"]
+ATTACKED = [*QUICK, *ATTACK, "run_dir=run"]
 REFUSED = [
     ([*BARE, "generator=dcgan"], "generator=dcgan does not take input_shape", "srresnet, unet"),
     ([*PLAIN, "generator=unet"], "generator=unet needs input_shape", "or another part"),
@@ -33,6 +36,19 @@ REFUSED = [
     ([*MADE, "optimizer.encoder.learning_rate=0.1"], "optimizer has no key encoder", "discriminator, generator"),
     ([*QUICK, "task=translation", *UNET, *PATCHES, "dataset=mnist5k", "run_dir=run"], "wants pairs", "dataset=pairs"),
     ([*QUICK, "task=translation", *UNET, "dataset=pairs", "run_dir=run"], "dataset.path=FOLDER", "source and target"),
+    ([*ADAPTED, "dataset=mnist5k"], "wants two labelled domains", "dataset=digit_domains"),
+    ([*ADAPTED, "dataset.target_classes=2"], "the source has 3 classes and the target 2", "must have the same"),
+    ([*ADAPTED, "dataset=domain_folders"], "needs dataset.path=FOLDER", "dataset.other_path=FOLDER"),
+    ([*ADAPTED, "discriminator=patchgan"], "discriminator=patchgan does not take sample_shape", "mlp"),
+    ([*PLAIN, "classifier=lenet"], "classifier=lenet", "task=generation has no use for it"),
+    ([word for word in ADAPTED if "classifier" not in word], "needs classifier=...", "lenet"),
+    ([*ATTACKED, "task.epsilon=1.5"], "task.epsilon=1.5", "at most 1"),
+    ([*ATTACKED, "task.epsilon=-0.1"], "task.epsilon=-0.1", "at least 0"),
+    ([*ATTACKED, "task.epsilon=0"], "task.epsilon=0", "above 0"),
+    ([*ATTACKED, "task.goal=3"], "task.goal=3", "0 to 2"),
+    ([*ATTACKED, "task.defence=[8,32]"], "task.defence=[8, 32]", "after task.classifier_images=16"),
+    ([*ATTACKED, "dataset=toy_deep"], "wants pictures with classes", "another data set"),
+    ([*ATTACKED, "generator=dcgan"], "generator=dcgan does not take input_shape", "unet"),
 ]  # fmt: skip
 
 
