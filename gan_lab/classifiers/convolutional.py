@@ -58,9 +58,7 @@ class AllConvolutional(Classifier):
     Batch normalization after each convolution, which the paper does not have, lets it learn in minutes.
     """
 
-    def __init__(
-        self, image_size: ImageSize, image_channels: int, num_classes: int, *, width: Positive = 16
-    ) -> None:
+    def __init__(self, image_size: ImageSize, image_channels: int, num_classes: int, *, width: Positive = 16) -> None:
         super().__init__()
         _check("all_convolutional", image_size)
         self.feature_dim = 4 * width

@@ -21,7 +21,7 @@ from gan_lab.core.types import AdversarialLoss, AdversarialTerm, Data, Phase, Te
 from gan_lab.datasets.store import unscale
 from gan_lab.display.pictures import Sheet, grid
 from gan_lab.registry import NonNegative, Positive, Weight, tasks
-from gan_lab.tasks.contract import CHUNK, Example, Parts, Task, chosen_rows, device_of, tried_out
+from gan_lab.tasks.contract import Example, Parts, Task, chosen_rows, device_of, tried_out
 from gan_lab.tasks.judged import JudgedPass, check_needs, offered
 
 STEEPNESS = 10.0  # of the ramp: gamma of Ganin et al. 2016, section 5.2.2
@@ -161,22 +161,33 @@ class Adapts(Task):
 
     @torch.no_grad()
     def examples(self, nets: nn.ModuleDict, num: int, seed: int, data: Data | None) -> Iterator[Example]:
-        """Rows of both domains in turns, `domain` 0 for the source and 1 for the target; where one ends, the other's.
+        """Rows of both domains mixed, `domain` 0 for the source and 1 for the target, each once.
 
         `class_logits` [n, K] of `features` [n, D], and the classes `label`.
         """
         assert data is not None
-        for domain, rows in in_turns([data.lengths[name] for name in ("", data.domain_of("other"))], num, seed):
-            picture, label = (("sample", "label"), ("other", "other_label"))[domain]
-            sample = data.fetch(picture, rows, "cpu")
-            features = nets["features" if domain == 0 else self.target_net](sample.to(device_of(nets)))
-            yield {
-                "sample": sample,
-                "label": data.fetch(label, rows, "cpu"),
-                "domain": torch.full((len(rows),), domain),
-                "features": features.float().cpu(),
-                "class_logits": nets["head"](features).float().cpu(),
-            }
+        first, second = (data.lengths[data.domain_of(name)] for name in ("sample", "other"))
+        for rows in chosen_rows(first + second, num, seed):
+            domain = (rows >= first).long()
+            sides = [
+                self._seen_of(nets, data, rows[domain == 0], "sample", "label", "features"),
+                self._seen_of(nets, data, rows[domain == 1] - first, "other", "other_label", self.target_net),
+            ]
+            back = domain.argsort(stable=True).argsort()  # from the source's rows before the target's to mixed ones
+            mixed = {name: torch.cat([side[name] for side in sides])[back] for name in sides[0]}
+            yield mixed | {"domain": domain}
+
+    def _seen_of(self, nets: nn.ModuleDict, data: Data, rows: Tensor, picture: str, label: str, net: str) -> Example:
+        """The columns of one domain's rows."""
+        sample = data.fetch(picture, rows, "cpu")
+        features = nets[net](sample.to(device_of(nets)))
+        logits = nets["head"](features)
+        return {
+            "sample": sample,
+            "label": data.fetch(label, rows, "cpu"),
+            "features": features.float().cpu(),
+            "class_logits": logits.float().cpu(),
+        }
 
     def sheet(self, examples: Example, data: Data | None) -> Sheet:
         """A row for each class, of the target's pictures that are taken for it."""
@@ -188,22 +199,6 @@ class Adapts(Task):
             rows[number, : len(chosen)] = chosen
         caption = f"rows: pictures of the target that are taken for class 0 to {self.num_classes - 1}"
         return Sheet(grid(rows.flatten(0, 1).numpy(), columns=ACROSS), caption)
-
-
-def in_turns(lengths: list[int], num: int, seed: int) -> Iterator[tuple[int, Tensor]]:
-    """(domain, rows) in chunks: `num` rows of two domains, the domains by turns, none twice.
-
-    A chunk of one domain is cut where the number ends, so that an example does not depend on `num`.
-    """
-    order = [torch.cat(list(chosen_rows(length, length, seed + i))) for i, length in enumerate(lengths)]
-    half = CHUNK // 2
-    chunks = [list(rows.split(half)) for rows in order]
-    turns = [(i, chunks[i][at]) for at in range(max(map(len, chunks))) for i in (0, 1) if at < len(chunks[i])]
-    for domain, rows in turns:
-        if num <= 0:
-            return
-        yield domain, rows[:num]
-        num -= len(rows)
 
 
 @tasks.register("adaptation")

@@ -35,13 +35,13 @@ def test_a_nearest_neighbour_across_domains_is_as_good_as_was_measured_elsewhere
     neighbors = pytest.importorskip("sklearn.neighbors")
     store = DigitDomains(image_size=8).load("train")
     test = DigitDomains(image_size=8).load("test")
-    model = neighbors.KNeighborsClassifier(1)
-    ours, theirs = (store.columns[name].flatten(1).numpy() for name in ("sample", "other"))
+    ours, theirs = (store.columns[name].flatten(1).double().numpy() for name in ("sample", "other"))
     labels = store.columns["label"].numpy(), store.columns["other_label"].numpy()
     everyone = torch.cat([store.columns["other_label"], test.columns["other_label"]]).numpy()
-    pictures = torch.cat([store.columns["other"], test.columns["other"]]).flatten(1).numpy()
-    assert model.fit(ours.astype(float), labels[0]).score(pictures.astype(float), everyone) == pytest.approx(0.72, abs=0.03)
-    assert model.fit(theirs.astype(float), labels[1]).score(ours.astype(float), labels[0]) == pytest.approx(0.51, abs=0.03)
+    pictures = torch.cat([store.columns["other"], test.columns["other"]]).flatten(1).double().numpy()
+    model = neighbors.KNeighborsClassifier(1)
+    assert model.fit(ours, labels[0]).score(pictures, everyone) == pytest.approx(0.72, abs=0.03)
+    assert model.fit(theirs, labels[1]).score(ours, labels[0]) == pytest.approx(0.51, abs=0.03)
 
 
 def test_degradations_are_what_they_say() -> None:

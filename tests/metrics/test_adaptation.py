@@ -65,10 +65,11 @@ def test_success_counts_what_was_right_and_is_then_wrong() -> None:
     found = AttackSuccess()(aimed)
     assert found is not None
     assert (found["value"], found["pictures"]) == (0.5, 2), "neither a picture of the goal, nor one that was wrong"
-    seen = adapted(**columns, goal=torch.full((4,), -1), witness_logits=SURE[[0, 1, 1, 2]], transferred_logits=SURE[[0, 0, 2, 1]])
+    columns["goal"] = torch.full((4,), -1)
+    seen = adapted(**columns, witness_logits=SURE[[0, 1, 1, 2]], transferred_logits=SURE[[0, 0, 2, 1]])
     assert TransferSuccess()(seen)["value"] == 0.5  # type: ignore[index]
-    assert AttackSuccess()(adapted(**{**columns, "clean_logits": SURE[[1, 1, 2, 1]]}, goal=torch.full((4,), -1),
-                                   attacked_logits=SURE[[1, 0, 2, 0]])) is None  # fmt: skip
+    columns["clean_logits"] = SURE[[1, 1, 2, 1]]
+    assert AttackSuccess()(adapted(**columns, attacked_logits=SURE[[1, 0, 2, 0]])) is None
 
 
 def test_norms_are_of_pixels_between_nought_and_one() -> None:

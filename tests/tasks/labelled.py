@@ -54,7 +54,7 @@ class ToyDomains:
 
 LENET = ["classifier=lenet", "classifier.width=2", "classifier.feature_dim=4"]
 ADAPTATION = ["task=adaptation", *LENET, "discriminator=mlp", "discriminator.width=4", "dataset=toy_domains"]
-ADDA = [*ADAPTATION, "task=adda", "task.source_images=16", "optimizer/target=adam"]
+ADDA = [*ADAPTATION, "task=adda", "task.source_images=16"]
 ATTACK = [
     "task=attack", "task.classifier_images=16", "task.pgd_steps=2", *LENET, *UNET, *PATCHES, "dataset=toy_labelled",
 ]  # fmt: skip

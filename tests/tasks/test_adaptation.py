@@ -13,8 +13,10 @@ from torch import Tensor
 
 from gan_lab.cli import main
 from gan_lab.core.loop import Game, play, train
+from gan_lab.datasets.store import unscale
 from gan_lab.run.assembly import assemble
-from gan_lab.tasks.adaptation import in_turns, joint
+from gan_lab.tasks.adaptation import joint
+from gan_lab.tasks.contract import joined
 from tests.helpers import compose
 from tests.tasks.labelled import ADAPTATION, ADDA
 from tests.tasks.small import changed, phase_of, weights
@@ -118,7 +120,8 @@ def test_wrong_labels_of_the_target_choose_no_other_checkpoint(tmp_path: Path) -
     found = []
     for planted in (0, 1):
         run = tmp_path / str(planted)
-        words = [*QUICK, *ADAPTATION, *SCORED, "trainer.images=64", "evaluation.every=16", "tracking.log_every=16"]
+        words = [*QUICK, *ADAPTATION, *SCORED, "trainer.images=64", "evaluation.every=16"]
+        words += ["trainer.checkpoint_every=16"]
         assert main(["train", *words, f"dataset.planted={planted}", f"run_dir={run}"]) == 0
         found.append(json.loads((run / "summary.json").read_text()))
     assert found[0]["best"] == found[1]["best"]
@@ -143,12 +146,18 @@ def test_adda_copies_while_the_source_is_learned_and_then_moves_the_copy_alone()
         assert not torch.equal(value, learned[name.removeprefix("target_")]), name
 
 
-def test_rows_of_two_domains_take_turns_and_none_comes_twice() -> None:
-    whole = list(in_turns([100, 40], 1000, seed=3))
-    assert [domain for domain, _ in whole] == [0, 1, 0, 1, 0, 0]
-    for number, length in enumerate((100, 40)):
-        rows = torch.cat([rows for domain, rows in whole if domain == number])
-        assert rows.sort().values.equal(torch.arange(length))
-    few = list(in_turns([100, 40], 50, seed=3))
-    assert [len(rows) for _, rows in few] == [32, 18]
-    assert few[1][1].equal(whole[1][1][:18])
+def test_examples_are_rows_of_both_domains_mixed_and_each_comes_once() -> None:
+    built = game(of=tuple(ADDA))
+    task, data = built.task, built.data
+    whole = joined(task.examples(built.nets.eval(), 1000, 3, data))  # type: ignore[attr-defined]
+    assert whole["domain"].bincount().tolist() == [24, 21]
+    assert 0 < int(whole["domain"][:16].sum()) < 16
+    for number, name in enumerate(("sample", "other")):
+        rows = unscale(whole["sample"][whole["domain"] == number])
+        assert sorted(row.numpy().tobytes() for row in rows) == sorted(
+            row.numpy().tobytes() for row in data.columns[name]
+        )
+    for number, net in enumerate(("features", "target_features")):
+        rows = whole["domain"] == number
+        torch.testing.assert_close(whole["features"][rows], built.nets[net](whole["sample"][rows]))
+    torch.testing.assert_close(whole["class_logits"], built.nets["head"](whole["features"]))
