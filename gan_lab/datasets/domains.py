@@ -78,11 +78,10 @@ class DigitDomains:
                 ) from error
 
     def load(self, split: str = "train") -> Store:
-        source, target = (
-            cached("digit_domain", content_key(name, self.size, split, 1), lambda _, name=name: self._rows(name, split))
-            for name in self.names
-        )
-        return two_domains(source, target)
+        return two_domains(*(self._store(name, split) for name in self.names))
+
+    def _store(self, name: Digits, split: str) -> Store:
+        return cached("digit_domain", content_key(name, self.size, split, 1), lambda _: self._rows(name, split))
 
     def _rows(self, name: Digits, split: str) -> Rows:
         pictures, labels = self._coarse(name, split)

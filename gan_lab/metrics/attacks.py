@@ -17,6 +17,8 @@ from gan_lab.metrics.inputs import MetricInputs
 from gan_lab.metrics.restoration import mean
 from gan_lab.registry import metrics
 
+KNOWN = frozenset({"label", "goal", "clean_logits"})
+
 
 def right(seen: MetricInputs, logits: str) -> Tensor:
     """Which rows get their own class, and may be attacked: with a goal, those of other classes."""
@@ -30,48 +32,55 @@ def success(seen: MetricInputs, attacked: str, among: Tensor) -> Mapping[str, An
     return {**mean(reached.double()), "pictures": len(reached)} if len(reached) else None
 
 
-@metrics.register("attack_success")
-class AttackSuccess(OfColumns):
-    """The share of correctly classified pictures that the generator's changes turn."""
+class Success(OfColumns):
+    """The share of correctly classified pictures that an attack turns."""
 
-    word, better, headline, attacked = "attack_success", "higher", True, "attacked_logits"
-    reads = frozenset({"label", "goal", "clean_logits", "attacked_logits"})
+    headline = True
+    attacked: str  # the column of logits for attacked pictures
     absent = "no picture is classified correctly"
 
     def __call__(self, seen: MetricInputs) -> Mapping[str, Any] | None:
         return success(seen, self.attacked, right(seen, "clean_logits"))
 
 
+@metrics.register("attack_success")
+class AttackSuccess(Success):
+    """The share of correctly classified pictures that the generator's changes turn."""
+
+    word, better, attacked = "attack_success", "higher", "attacked_logits"
+    reads = KNOWN | {"attacked_logits"}
+
+
 @metrics.register("noise_success")
-class NoiseSuccess(AttackSuccess):
+class NoiseSuccess(Success):
     """The same for random noise of that epsilon: the least that an attack has to beat."""
 
-    word, better, attacked = "noise_success", None, "noise_logits"
-    reads = frozenset({"label", "goal", "clean_logits", "noise_logits"})
+    word, attacked = "noise_success", "noise_logits"
+    reads = KNOWN | {"noise_logits"}
 
 
 @metrics.register("fgsm_success")
-class FGSMSuccess(AttackSuccess):
+class FGSMSuccess(Success):
     """The same for one step along the classifier's gradient."""
 
-    word, better, attacked = "fgsm_success", None, "fgsm_logits"
-    reads = frozenset({"label", "goal", "clean_logits", "fgsm_logits"})
+    word, attacked = "fgsm_success", "fgsm_logits"
+    reads = KNOWN | {"fgsm_logits"}
 
 
 @metrics.register("pgd_success")
-class PGDSuccess(AttackSuccess):
+class PGDSuccess(Success):
     """The same for several steps along the classifier's gradient."""
 
-    word, better, attacked = "pgd_success", None, "pgd_logits"
-    reads = frozenset({"label", "goal", "clean_logits", "pgd_logits"})
+    word, attacked = "pgd_success", "pgd_logits"
+    reads = KNOWN | {"pgd_logits"}
 
 
 @metrics.register("transfer_success")
-class TransferSuccess(AttackSuccess):
+class TransferSuccess(Success):
     """The success of the generator's changes with a classifier it never saw, where both were right before."""
 
-    word, attacked = "transfer_success", "transferred_logits"
-    reads = frozenset({"label", "goal", "clean_logits", "witness_logits", "transferred_logits"})
+    word, better, attacked = "transfer_success", "higher", "transferred_logits"
+    reads = KNOWN | {"witness_logits", "transferred_logits"}
 
     def __call__(self, seen: MetricInputs) -> Mapping[str, Any] | None:
         return success(seen, self.attacked, right(seen, "clean_logits") & right(seen, "witness_logits"))
@@ -82,7 +91,7 @@ class CleanAccuracy(OfColumns):
     """The share of unchanged pictures that are classified correctly."""
 
     word, headline = "clean_accuracy", True
-    reads = frozenset({"label", "goal", "clean_logits"})
+    reads = KNOWN
 
     def __call__(self, seen: MetricInputs) -> Mapping[str, Any]:
         return mean((seen["clean_logits"].argmax(1) == seen["label"]).double())

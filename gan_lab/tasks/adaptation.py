@@ -74,7 +74,7 @@ class AdaptationPass(JudgedPass):
         """What the discriminator is shown of features [B, D]: with predictions, [B, D * num_classes]."""
         task = self.task
         if task.reverses:
-            features = ReverseGradient.apply(features, task.strength(self.game.images))  # type: ignore[no-untyped-call]
+            features = ReverseGradient.apply(features, task.strength(self.game.images))
         return joint(features, self.net("head")(features)) if task.condition == "predictions" else features
 
     def observe(self) -> Mapping[str, Tensor]:
