@@ -148,13 +148,7 @@ OTHERWISE = (
 
 @pytest.mark.parametrize(
     "part",
-    [
-        f"{g}={n}"
-        for g, r in registry.GROUPS.items()
-        if not r.listed
-        for n in r.classes
-        if g not in OTHERWISE
-    ],
+    [f"{g}={n}" for g, r in registry.GROUPS.items() if not r.listed for n in r.classes if g not in OTHERWISE],
 )
 def test_every_other_part_trains(part: str) -> None:
     assembly = build(part, "regularizer=[r1]", *DATA["colour 32"])
