@@ -123,6 +123,7 @@ class Adapts(Task):
         "target_only_bar",
     )  # fmt: skip
     needs_data = deterministic = True
+    shown = 240  # of both domains, so that each class has some
     condition: Literal["none", "predictions"] = "none"
     reverses = False
     target_net = "features"  # what makes the target's features
