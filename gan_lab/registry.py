@@ -117,6 +117,7 @@ augmentations = Registry("augmentations", "augment")
 datasets = Registry("datasets", "dataset")
 tasks = Registry("tasks", "task")
 degradations = Registry("degradations", "degradation", optional=True)
+classifiers = Registry("classifiers", "classifier", optional=True)
 optimizers = Registry("optimizers", "optimizer/generator", "optimizer/discriminator")
 schedules = Registry("schedules", "schedule/learning_rate", "schedule/beta2", "schedule/regularizer")
 feature_extractors = Registry("feature_extractors", "feature_extractor")
@@ -125,7 +126,7 @@ KINDS: dict[str, Registry] = {
     registry.kind: registry
     for registry in (
         generators, discriminators, encoders, bottlenecks, losses, regularizers, augmentations, datasets, degradations,
-        tasks, optimizers, schedules, feature_extractors, metrics,
+        classifiers, tasks, optimizers, schedules, feature_extractors, metrics,
     )
 }  # fmt: skip
 GROUPS: dict[str, Registry] = {group: registry for registry in KINDS.values() for group in registry.groups}
@@ -167,8 +168,8 @@ def publish() -> None:
 # -- modules that register parts ---------------------------------------------------------------------------------------
 
 HOMES = (
-    "generators", "discriminators", "encoders", "bottlenecks", "datasets", "degradations", "tasks", "losses",
-    "regularizers", "augment", "optimizers", "schedules", "feature_extractors", "metrics", "config.sections",
+    "generators", "discriminators", "encoders", "bottlenecks", "datasets", "degradations", "classifiers", "tasks",
+    "losses", "regularizers", "augment", "optimizers", "schedules", "feature_extractors", "metrics", "config.sections",
 )  # fmt: skip
 _loaded = False
 

@@ -18,7 +18,7 @@ from gan_lab.cli import main
 from gan_lab.config import hydra_store, identity, presets, sections
 from gan_lab.config.composition import check_parts
 from gan_lab.config.identity import resolved
-from gan_lab.registry import GROUPS, KINDS, load
+from gan_lab.registry import GROUPS, KINDS, load, player_groups
 
 EXPERIMENTS = sorted(path.stem for path in presets.EXPERIMENTS.glob("*.yaml"))
 PARTS = "experiment=none generator=mlp discriminator=mlp dataset=mixture"
@@ -100,7 +100,8 @@ def test_every_experiment_composes_with_every_part_and_preset() -> None:
                 words = []
                 for group, options in choices.items():
                     choice = options[i % len(options)]
-                    words.append(f"{group}=[{choice}]" if GROUPS[group].listed else f"{group}={choice}")
+                    added = "+" if group in player_groups() else ""  # the command adds it
+                    words.append(f"{group}=[{choice}]" if GROUPS[group].listed else f"{added}{group}={choice}")
                 try:
                     check_parts(hydra.compose("config", [f"experiment={experiment}", *words]))
                 except Exception as error:

@@ -86,7 +86,16 @@ def test_no_file_asks_which_task_it_is() -> None:
         if room(path) in ("tasks", "augment"):  # one of DiffAugment's parts is called translation, too
             continue
         text = path.read_text()
-        for name in ("generation", "translation", "autoencoding", "latent_generation", "unpaired"):
+        for name in (
+            "generation",
+            "translation",
+            "autoencoding",
+            "latent_generation",
+            "unpaired",
+            "adaptation",
+            "adda",
+            "attack",
+        ):
             assert f'"{name}"' not in text, f"{path} names the task {name}"
 
 

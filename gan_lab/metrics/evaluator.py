@@ -245,6 +245,7 @@ class Evaluator:
             getattr(self.task, "bar", None),
             getattr(self.task, "reconstruct", None),
             None if self.extractor is None else functools.partial(_features, self.extractor),
+            self.data,
         )
 
     def __call__(self, draw: Draw, num: int, seeds: Sequence[int], **provenance: Any) -> Scores:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gan_lab.cli import main
+from tests.tasks.labelled import ADAPTATION, ATTACK
 from tests.tasks.toys import AUTOENCODER, PATCHES, QUICK, TRANSLATION, UNET, UNPAIRED
 
 PLAIN = [*QUICK, "dataset=toy_deep", "run_dir=run"]
@@ -22,6 +23,8 @@ def without(group: str) -> list[str]:
 
 BOTH = [*QUICK, *UNPAIRED, "run_dir=run"]
 CODED = [*QUICK, *AUTOENCODER, "dataset=toy_deep", "run_dir=run"]
+ADAPTED = [*QUICK, *ADAPTATION, "run_dir=run"]
+ATTACKED = [*QUICK, *ATTACK, "run_dir=run"]
 REFUSED = [
     ([*CODED, "trainer.images=64", "task.discriminator_start=64"], "task.discriminator_start=64:", "lower the start"),
     ([*CODED, "trainer.images=64", "task.discriminator_start=48", "task.head_start=16"], "task.head_start=16",
@@ -71,6 +74,19 @@ REFUSED = [
     ([*MADE, "optimizer.encoder.learning_rate=0.1"], "optimizer has no key encoder", "discriminator, generator"),
     ([*QUICK, "task=translation", *UNET, *PATCHES, "dataset=mnist5k", "run_dir=run"], "wants pairs", "dataset=pairs"),
     ([*QUICK, "task=translation", *UNET, "dataset=pairs", "run_dir=run"], "dataset.path=FOLDER", "source and target"),
+    ([*ADAPTED, "dataset=mnist5k"], "wants two labelled domains", "dataset=digit_domains"),
+    ([*ADAPTED, "dataset.target_classes=2"], "the source has 3 classes and the target 2", "must have the same"),
+    ([*ADAPTED, "dataset=domain_folders"], "needs dataset.path=FOLDER", "dataset.other_path=FOLDER"),
+    ([*ADAPTED, "discriminator=patchgan"], "discriminator=patchgan does not take sample_shape", "mlp"),
+    ([*PLAIN, "classifier=lenet"], "classifier=lenet", "task=generation has no use for it"),
+    ([word for word in ADAPTED if "classifier" not in word], "needs classifier=...", "lenet"),
+    ([*ATTACKED, "task.epsilon=1.5"], "task.epsilon=1.5", "at most 1"),
+    ([*ATTACKED, "task.epsilon=-0.1"], "task.epsilon=-0.1", "at least 0"),
+    ([*ATTACKED, "task.epsilon=0"], "task.epsilon=0", "above 0"),
+    ([*ATTACKED, "task.goal=3"], "task.goal=3", "0 to 2"),
+    ([*ATTACKED, "task.defence=[8,32]"], "task.defence=[8, 32]", "after task.classifier_images=16"),
+    ([*ATTACKED, "dataset=toy_deep"], "wants pictures with classes", "another data set"),
+    ([w for w in ATTACKED if "generator" not in w], "generator=dcgan does not take input_shape", "unet"),
 ]  # fmt: skip
 
 

@@ -1,0 +1,60 @@
+"""Labelled toy pictures for tasks in which a classifier plays: one domain, or two."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gan_lab.datasets.columns import Column, described_by
+from gan_lab.datasets.domains import columns_of, two_domains
+from gan_lab.datasets.store import Store, unscale
+from gan_lab.registry import NonNegative, Positive, datasets
+from tests.tasks.toys import PATCHES, UNET, smooth
+
+CLASSES, SHAPE = 3, (1, 8, 8)
+
+
+def labelled(num: int, seed: int, shift: float = 0.0) -> dict[str, Tensor]:
+    """Pictures of three classes: one third of the picture is bright. `shift` darkens or brightens all of it."""
+    label = torch.arange(num) % CLASSES
+    pictures = smooth(SHAPE, num, seed) * 0.3 - 0.5
+    for row, number in enumerate(label.tolist()):
+        pictures[row, :, :, 3 * number : 3 * number + 3] += 0.9
+    return {"sample": unscale((pictures + shift).clamp(-1, 1)), "label": label}
+
+
+@datasets.register("toy_labelled")
+class ToyLabelled:
+    """Pictures of 8 px and three classes."""
+
+    num_classes, sample_shape, splits = CLASSES, SHAPE, ("train", "test")
+    columns = described_by(SHAPE, CLASSES)
+
+    def load(self, split: str = "train") -> Store:
+        return Store(labelled(24, 0) if split == "train" else labelled(18, 1))
+
+
+@datasets.register("toy_domains")
+class ToyDomains:
+    """The same as the source, and brighter ones as the target, with `planted` wrong labels of the target."""
+
+    num_classes, sample_shape, splits = CLASSES, SHAPE, ("train", "test")
+
+    def __init__(self, *, planted: NonNegative = 0, target_classes: Positive = CLASSES) -> None:
+        self.planted = planted
+        self.columns = columns_of(SHAPE, CLASSES)
+        self.columns["other_label"] = Column("label", (), "int64", num_classes=target_classes)
+
+    def load(self, split: str = "train") -> Store:
+        source = labelled(24, 0) if split == "train" else labelled(18, 1)
+        target = labelled(21, 2, 0.3) if split == "train" else labelled(15, 3, 0.3)
+        target["label"] = (target["label"] + self.planted) % CLASSES
+        return two_domains(Store(source), Store(target))
+
+
+LENET = ["classifier=lenet", "classifier.width=2", "classifier.feature_dim=4"]
+ADAPTATION = ["task=adaptation", *LENET, "discriminator=mlp", "discriminator.width=4", "dataset=toy_domains"]
+ADDA = [*ADAPTATION, "task=adda", "task.source_images=16"]
+ATTACK = [
+    "task=attack", "task.classifier_images=16", "task.pgd_steps=2", *LENET, *UNET, *PATCHES, "dataset=toy_labelled",
+]  # fmt: skip
