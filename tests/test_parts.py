@@ -141,9 +141,7 @@ def test_every_pair_takes_a_step_on_the_meta_device(generator: str, discriminato
 
 
 # Groups whose parts other tests train, or that the task of these tests does not have.
-OTHERWISE = (
-    "dataset", "task", "degradation", "classifier", "generator", "discriminator", "loss", "feature_extractor",
-)  # fmt: skip
+OTHERWISE = {"dataset", "task", "generator", "discriminator", "loss", "feature_extractor"} | registry.optional_groups()
 
 
 @pytest.mark.parametrize(

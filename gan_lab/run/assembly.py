@@ -98,7 +98,8 @@ def assemble(config: DictConfig) -> Assembly:
             make_private(folder := cache_folder() / "compiled")  # others must not put code there
             os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
     runtime = Runtime(
-        choose_device(trainer.device),
+        # Networks on the meta device have shapes and no numbers: for tests. `check_directory` refuses it.
+        torch.device("meta") if trainer.device == "meta" else choose_device(trainer.device),
         trainer.precision,
         channels_last=trainer.channels_last,
         compile=trainer.compile_mode if trainer.compile else None,

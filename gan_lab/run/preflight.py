@@ -12,6 +12,7 @@ from gan_lab.config.reading import read_config
 from gan_lab.core import checkpoint
 from gan_lab.core.files import content_of, named
 from gan_lab.core.restore import part_of
+from gan_lab.core.runtime import choose_device
 from gan_lab.run.assembly import Assembly, assemble, state_bytes
 from gan_lab.run.warm_start import initialize_from
 from gan_lab.tracking.run_directory import RunDirectory
@@ -45,6 +46,7 @@ def check_directory(directory: RunDirectory, assembly: Assembly, config: DictCon
 
     Raises ValueError where it cannot, or where the disk has too little space.
     """
+    choose_device(assembly.trainer.device)
     directory.check(config_hash(resolved(config)), config.resume)
     saved_config = directory.path / "config.yaml"
     if directory.summary and saved_config.exists():  # a job that could not be built has only a summary

@@ -34,7 +34,7 @@ class ToyLabelled:
         return Store(labelled(24, 0) if split == "train" else labelled(18, 1))
 
 
-@datasets.register("toy_domains")
+@datasets.register("toy_labelled_domains")
 class ToyDomains:
     """The same as the source, and brighter ones as the target, with `planted` wrong labels of the target."""
 
@@ -53,7 +53,7 @@ class ToyDomains:
 
 
 LENET = ["classifier=lenet", "classifier.width=2", "classifier.feature_dim=4"]
-ADAPTATION = ["task=adaptation", *LENET, "discriminator=mlp", "discriminator.width=4", "dataset=toy_domains"]
+ADAPTATION = ["task=adaptation", *LENET, "discriminator=mlp", "discriminator.width=4", "dataset=toy_labelled_domains"]
 ADDA = [*ADAPTATION, "task=adda", "task.source_images=16"]
 ATTACK = [
     "task=attack", "task.classifier_images=16", "task.pgd_steps=2", *LENET, *UNET, *PATCHES, "dataset=toy_labelled",
