@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from gan_lab.datasets.store import scale
+from gan_lab.datasets.store import Store, scale
 from gan_lab.metrics.distances import Statistics, frechet_distance, statistics
 from gan_lab.metrics.neighbours import BALL, MANIFOLD, Neighbourhoods
 from gan_lab.neighbours import nearest, radii
@@ -81,11 +81,12 @@ class MetricInputs:
         class_logits: Tensor | None = None,
         reference: Reference | None = None,
         bar: Bar | None = None,
+        train: Callable[[], Store] | None = None,
     ) -> None:
         self.raw = raw  # samples: uint8 [N, H, W, C], or as the task made them
         self.columns = dict(columns or {})  # all others
         self.class_logits = class_logits  # float32 [N, k]
-        self._features, self._reference, self._bar = features, reference, bar
+        self._features, self._reference, self._bar, self._train = features, reference, bar, train
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -116,6 +117,12 @@ class MetricInputs:
     @property
     def bar_name(self) -> str:
         return self._trivial[0]
+
+    @property
+    def train(self) -> Store:
+        """The data that were trained on, for solutions without a network."""
+        assert self._train is not None
+        return self._train()
 
     @property
     def features(self) -> Tensor:
