@@ -117,7 +117,7 @@ def _of_run(options: EvaluateOptions) -> tuple[Scores, Evaluator, str]:
     if list(dataset.sample_shape) != list(trained.about["sample_shape"]):
         made = " x ".join(map(str, trained.about["sample_shape"]))
         raise ValueError(f"{options.what} makes samples of {made}, and these data have other ones")
-    if {n: c.vocabulary for n, c in described(dataset).items()} != {n: c.vocabulary for n, c in trained.columns.items()}:
+    if any(column.vocabulary != described(dataset)[name].vocabulary for name, column in trained.columns.items()):
         raise ValueError(f"{options.what} was trained with another vocabulary than these data have")
     task, data = trained.task, trained.example_data(dataset)
     evaluator = build_evaluator(config, dataset, evaluation, choose_device(options.device), task, selecting=False)

@@ -48,7 +48,7 @@ def write_samples(
     The .npz has `images` (uint8 NHWC), `points` or `tokens`, and the examples' other columns: `source`, `target`,
     `label`. With `grid`, one of the task's layouts is written as a .png. Returns what to print: the sheet's caption, if
     it has one, and the file. Without `out`, pictures go to samples.png, and lines of text are returned themselves.
-    Raises ValueError for a wrong number, an unknown class, a folder that is not empty, or a file type that does not fit.
+    Raises ValueError for a wrong number, an unknown class, a folder that is not empty, or an unfitting file type.
     """
     given, out = out, out or DEFAULT
     _check_options(out, num, grid)

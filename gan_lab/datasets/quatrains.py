@@ -19,7 +19,7 @@ from gan_lab.registry import Positive, datasets
 PACKAGE = "chinese-poetry-2.0.1.tgz"
 DIGEST = "25b549e46919c3a0569db6b68ddc96956b04a484ea4518ad2bbd4f137e307e86"  # SHA-256 of the npm package
 POEMS = re.compile(r"package/dist/quantangshi/poet\.(tang|song)\.\d+\.json")
-MARKS = "，。？！；、"
+MARKS = "，。？！；、"  # noqa: RUF001
 QUATRAIN = re.compile(f"(?:[^{MARKS}\\s]{{5}}[{MARKS}]){{4}}")
 LENGTH = 20  # characters; marks are left out
 HELD_OUT = 0.1

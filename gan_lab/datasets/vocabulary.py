@@ -18,7 +18,7 @@ from gan_lab.datasets.columns import Column
 
 END = 0
 MOST_WORDS = 65_536  # of a vocabulary: a generator draws so many numbers for each token
-WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
+WORD = re.compile(r"\w+(?:['\u2019-]\w+)*|[^\w\s]")
 Unit = Literal["word", "character"]
 
 
@@ -39,8 +39,8 @@ class Vocabulary:
         words = sorted(counts, key=lambda word: (-counts[word], word))[:most]
         if len(words) >= MOST_WORDS:
             raise ValueError(
-                f"the text has {len(words):,} different words, more than {MOST_WORDS:,}: keep the most frequent ones by "
-                "dataset.vocabulary_size, or choose dataset.unit=character"
+                f"the text has {len(words):,} different words, more than {MOST_WORDS:,}: keep the most frequent ones "
+                "by dataset.vocabulary_size, or choose dataset.unit=character"
             )
         return cls(("", *words), separator)
 

@@ -24,7 +24,7 @@ class WordNet(Sentences):
     """What stands in quotation marks in WordNet 3.0's glosses, by words, each once, of 3 to `length` tokens.
 
     From `path`, a folder with data.adj, data.adv, data.noun and data.verb, else from Debian's package wordnet-base.
-    Only sentences of the `vocabulary_size` most frequent words are kept: of 40,386 with up to 12 tokens, 7,644 consist
+    Only sentences of the `vocabulary_size` most frequent words are kept: of 40,386 with up to 12 tokens, 7,666 consist
     of the 3,000 most frequent ones. A tenth is held out. Raises ValueError where the files are missing.
     """
 

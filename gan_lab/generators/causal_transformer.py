@@ -13,7 +13,7 @@ from gan_lab.registry import Depth, Positive, generators
 
 
 class CausalBlock(nn.Module):
-    """x + attention, then x + perceptron, each of the normalized input (Xiong et al. 2020, arXiv 2002.04745, fig. 1b)."""
+    """x + attention, then x + perceptron, of normalized inputs (Xiong et al. 2020, arXiv 2002.04745, figure 1b)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

@@ -53,12 +53,12 @@ class References:
                     self.second[ngram] = max(self.second.get(ngram, 0), min(first, count))
 
     def nearest_length(self, length: int, itself: bool) -> int:
-        """The length of the reference that is nearest in length, the shorter one of two; without the sentence itself."""
+        """The length of the reference nearest in length, the shorter of two; not the sentence itself if that is one."""
         others = self.lengths - Counter({length: 1}) if itself else self.lengths
         return min(others, key=lambda other: (abs(other - length), other))
 
     def bleu(self, hypotheses: Sequence[Sentence], *, themselves: bool = False) -> float:
-        """Corpus BLEU in [0, 1] (Papineni et al. 2002, doi 10.3115/1073083.1073135), by sacrebleu (Post 2018).
+        """Corpus BLEU in [0, 1] (Papineni et al. 2002, doi 10.3115/1073083.1073135), by sacrebleu with its smoothing.
 
         Every reference is one of every hypothesis; with `themselves`, the hypotheses are the references, and each is
         compared with the others.
@@ -76,7 +76,7 @@ class References:
                         known = self.second[ngram]
                     matched[order - 1] += min(count, known)
                     total[order - 1] += count
-        score = BLEU.compute_bleu(matched, total, length, reference, max_ngram_order=self.most)
+        score = BLEU.compute_bleu(matched, total, length, reference, "exp", max_ngram_order=self.most)
         return float(score.score) / 100
 
 
@@ -162,9 +162,12 @@ class Bleu(OfSentences):
 
 
 class SelfBleu(Bleu):
-    """Corpus BLEU-4 of each sentence against the others (Zhu et al. 2018, arXiv 1802.01886): high where all are alike."""
+    """Corpus BLEU-4 of each sentence against the others (Zhu et al. 2018, arXiv 1802.01886): high where they are alike.
 
-    better = "lower"
+    Neither more nor less of it is better: noise has none. The value of real sentences is the aim.
+    """
+
+    better = None
     absent = "it takes two sentences"
 
     def of(self, written: Sequence[Sentence], held_out: Callable[[], Sequence[Sentence]]) -> float | None:
@@ -172,9 +175,12 @@ class SelfBleu(Bleu):
 
 
 class Distinct(OfSentences):
-    """Different pairs of neighbouring tokens over all of them (Li et al. 2016, arXiv 1510.03055, section 5.3)."""
+    """Different pairs of neighbouring tokens over all of them (Li et al. 2016, arXiv 1510.03055, section 5.3).
 
-    better, order = "higher", 2
+    Neither more nor less of it is better: noise has the most. It falls with the number of sentences.
+    """
+
+    better, order = None, 2
     absent = "no sentence has two tokens"
 
     def of(self, written: Sequence[Sentence], held_out: Callable[[], Sequence[Sentence]]) -> float | None:
@@ -192,8 +198,8 @@ WHOSE: Mapping[str, tuple[Callable[[MetricInputs], Tensor], str]] = {
 def register(word: str, measure: type[OfSentences], **settings: Any) -> None:
     """Register a measure and its bars."""
     for suffix, (whose, says) in WHOSE.items():
-        about = {"word": word + suffix, "whose": staticmethod(whose), "constant": bool(suffix), "headline": True}
-        about |= {"__doc__": f"{measure.__doc__}{says}", "__module__": __name__, **settings}
+        about: dict[str, Any] = {"word": word + suffix, "whose": staticmethod(whose), "constant": bool(suffix)}
+        about |= {"__doc__": f"{measure.__doc__}{says}", "__module__": __name__, "headline": True, **settings}
         metrics.register(word + suffix)(type(f"{measure.__name__}{suffix}", (measure,), about))
 
 

@@ -22,6 +22,11 @@ SRRESNET = ["generator=srresnet", "generator.width=4", "generator.blocks=1"]
 PATCHES = ["discriminator=patchgan", "discriminator.width=4", "discriminator.layers=1"]
 # No network of these looks at other rows of a batch.
 ROWWISE = ["generator.normalization=none", "discriminator.normalization=none"]
+TEXT = [
+    "task=text", "generator=lstm", "generator.width=8", "discriminator=token_convolutions", "discriminator.width=4",
+    "discriminator.representations=3", "dataset=oracle", "dataset.vocabulary_size=12", "dataset.length=6",
+    "dataset.sentences=40", "loss=relativistic",
+]  # fmt: skip
 TRANSLATION = ["task=translation", *UNET, *PATCHES, "dataset=toy_deep", "degradation=super_resolution"]
 
 
