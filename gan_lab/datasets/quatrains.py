@@ -27,7 +27,7 @@ HELD_OUT = 0.1
 
 @datasets.register("quatrains")
 class Quatrains(Sentences):
-    """16,883 quatrains (3,762 Tang, 13,147 Song, 26 in both), by characters, without marks: rows of 20 tokens.
+    """16,878 quatrains (3,757 Tang, 13,147 Song, 26 in both), by characters, without marks: rows of 20 tokens.
 
     From the npm package chinese-poetry 2.0.1 (MIT), which lies in `path`, or in the folder `downloads` of the cache.
     Only quatrains of the `vocabulary_size` most frequent characters are kept. A tenth is held out, by a hash. Raises

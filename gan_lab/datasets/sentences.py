@@ -112,7 +112,7 @@ def _lines(key: str, path: str, split: Callable[[str], list[str]]) -> Named:
     except (OSError, BadFile) as error:
         why = " ".join(str(error).split())
         raise ValueError(f"{key}={path} cannot be read ({why}); give a text file in UTF-8") from error
-    lines = [(f"{file}:{number}", split(line.strip())) for number, line in enumerate(text.splitlines(), 1)]
+    lines: Named = [(f"{file}:{number}", split(line.strip())) for number, line in enumerate(text.splitlines(), 1)]
     if not (found := [(place, words) for place, words in lines if words]):
         raise ValueError(f"{key}={path} is empty; give a text of one sentence a line")
     return found

@@ -46,7 +46,7 @@ class TokenConvolutions(nn.Module):
     def forward(self, sentence: Tensor, label: Tensor | None = None) -> DiscriminatorOutput:
         embedded = self.embedding(sentence).unflatten(2, (self.representations, self.embedding_dim))
         apart = embedded.permute(0, 2, 3, 1).flatten(0, 1)  # [B representations, embedding_dim, L]
-        found = torch.cat([convolution(apart).relu().amax(2) for convolution in self.convolutions], dim=1)
+        found = torch.cat([convolution(apart).amax(2) for convolution in self.convolutions], dim=1).relu()
         features = nn.functional.leaky_relu(self.hidden(found), 0.2)
         logits = self.output(features).view(len(sentence), self.representations)
         return DiscriminatorOutput(logits, None, (features.view(len(sentence), -1),))

@@ -12,7 +12,7 @@ import math
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -152,7 +152,8 @@ class OfSentences(OfColumns):
 class Bleu(OfSentences):
     """Corpus BLEU against all held-out sentences, in [0, 1]."""
 
-    better, order = "higher", 4
+    better: Literal["higher"] | None = "higher"
+    order = 4
 
     def lacks(self) -> str | None:
         return None if importlib.util.find_spec("sacrebleu") else NEEDS_SACREBLEU

@@ -115,9 +115,9 @@ class Text(Task):
         parts: Parts,
         sample_shape: tuple[int, ...],
         *,
-        likelihood_images: NonNegative = 60_000,
+        likelihood_images: NonNegative = 40_000,
         coldness: Coldness = 100.0,
-        cooling_images: Positive = 30_000,
+        cooling_images: Positive = 20_000,
         straight_through: bool = False,
     ) -> None:
         column = parts.columns.get("sample")

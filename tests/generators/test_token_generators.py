@@ -124,6 +124,6 @@ def test_the_memory_attends_as_torchs_multi_head_attention_does() -> None:
 
 @pytest.mark.parametrize("name", ["relational_memory", "causal_transformer"])
 def test_heads_that_do_not_divide_the_width_are_refused(name: str) -> None:
+    config = OmegaConf.create({"name": name, "width": 9, "heads": 2})
     with pytest.raises(ValueError, match=r"width=9 is not divisible by generator\.heads"):
-        config = OmegaConf.create({"name": name, "width": 9, "heads": 2})
         registry.generators.build(config, vocabulary_size=WORDS, length=LENGTH)

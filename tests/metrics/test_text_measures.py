@@ -51,7 +51,8 @@ def test_self_bleu_is_sacrebleus_with_all_others_as_references() -> None:
     written = corpus(15, 2)
     words = [as_words(sentence) for sentence in written]
     others = [[*words[:i], *words[i + 1 :]] for i in range(len(words))]
-    theirs = sacrebleu.BLEU(tokenize="none", force=True).corpus_score(words, [list(column) for column in zip(*others)])
+    columns = [list(column) for column in zip(*others, strict=True)]
+    theirs = sacrebleu.BLEU(tokenize="none", force=True).corpus_score(words, columns)
     assert References(written, 4).bleu(written, themselves=True) == pytest.approx(theirs.score / 100, abs=1e-9)
 
 
