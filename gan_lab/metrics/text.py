@@ -84,7 +84,7 @@ class References:
 
 
 def bigram_of(seen: MetricInputs) -> Bigram:
-    """A bigram model of the data that were trained on. Its table is made again for each number: it is large."""
+    """A bigram model of the data that were trained on."""
     tokens = seen.train.columns["sample"]
     return Bigram(tokens, int(max(tokens.max(), seen["held_out"].max())) + 1)
 

@@ -137,7 +137,7 @@ class Text(Task):
                 ),
             }
         )
-        parts.augment()  # pictures' ones are refused: there is no image_size
+        self.augment = parts.augment()  # pictures' ones are refused: there is no image_size
         self.conditional = False  # no network looks at labels
         self.judges_rows = judges_rows(self.nets["discriminator"])
         self.offers = self._try_out()
@@ -145,9 +145,13 @@ class Text(Task):
     def _try_out(self) -> set[str]:
         """Two rows through both networks. Returns what D's output has besides logits."""
         tokens = torch.full((2, self.length), END, device=device_of(self.nets))
-        logits, _ = tried_out("the generator", self.nets["generator"], tokens)
-        seen = torch.zeros_like(logits)
-        return offered(self.nets["discriminator"], tried_out("the discriminator", self.nets["discriminator"], seen))
+        generator, discriminator = self.nets["generator"], self.nets["discriminator"]
+        logits, _ = tried_out("the generator", generator, tokens)
+        wanted = (2, self.length, self.vocabulary_size)
+        if tuple(logits.shape) != wanted:
+            raise ValueError(f"{type(generator).__name__} makes logits of shape {tuple(logits.shape)}, not {wanted}")
+        judged = tried_out("the discriminator", discriminator, torch.zeros_like(logits), None)
+        return offered(discriminator, judged)
 
     def inverse_temperature(self, images: int) -> float:
         """beta after so many images: 1 where the game begins, then growing to `coldness`."""

@@ -79,11 +79,13 @@ def test_the_likelihood_is_nats_a_token_with_the_ends() -> None:
 def test_bigram_probabilities_are_witten_bells() -> None:
     """After 2 came 3, 0, 3: p(3 | 2) = (2 + 2 p(3)) / (3 + 2), where p(w) has one added to each count."""
     bigram = Bigram(TOKENS, 5)
-    torch.testing.assert_close(bigram.probabilities.sum(1), torch.ones(5))
+    before, after = torch.cartesian_prod(torch.arange(5), torch.arange(5)).T
+    table = bigram.probability(before, after).view(5, 5)
+    torch.testing.assert_close(table.sum(1), torch.ones(5, dtype=torch.float64))
     unigram = (5 + 1) / (15 + 5)  # 3 is 5 of the 15 tokens that are in sentences
-    assert float(bigram.probabilities[2, 3]) == pytest.approx((2 + 2 * unigram) / 5)
+    assert float(table[2, 3]) == pytest.approx((2 + 2 * unigram) / 5)
     assert float(bigram.nll(torch.tensor([[2, 0, 0, 0]]))) == pytest.approx(
-        -math.log(float(bigram.probabilities[0, 2] * bigram.probabilities[2, 0])), abs=1e-6
+        -math.log(float(table[0, 2] * table[2, 0])), abs=1e-6
     )
 
 
@@ -91,7 +93,11 @@ def test_a_bigram_model_writes_as_its_probabilities_say() -> None:
     bigram = Bigram(TOKENS, 5)
     rows = bigram.sample(20_000, 4, seed=0)
     first = torch.bincount(rows[:, 0], minlength=5) / len(rows)
-    torch.testing.assert_close(first, bigram.probabilities[0], atol=0.015, rtol=0)
+    expected = bigram.probability(torch.zeros(5).long(), torch.arange(5)).float()
+    torch.testing.assert_close(first, expected, atol=0.015, rtol=0)
+    pairs = rows[rows[:, 0] == 3][:, 1]
+    after = bigram.probability(torch.full((5,), 3), torch.arange(5)).float()
+    torch.testing.assert_close(torch.bincount(pairs, minlength=5) / len(pairs), after, atol=0.03, rtol=0)
     assert torch.equal(rows, bigram.sample(20_000, 4, seed=0))
     ended = (rows == 0).cumsum(1) > 0
     assert int(rows[ended].sum()) == 0
