@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -164,6 +165,41 @@ def test_a_run_that_is_killed_in_either_stage_ends_with_the_same_bits(images: in
     assert equal(state_of(folder), state_of(whole))
     lines = [(run / "samples" / "64.txt").read_text() for run in (folder, whole)]
     assert lines[0] == lines[1]
+
+
+def count_own_steps(game: Any) -> None:
+    """A temperature that remembers, outside of the checkpoint, how often it was asked."""
+    asked = iter(range(1, 999))
+    game.task.inverse_temperature = lambda images: 1.1 ** next(asked)
+
+
+def draw_by_torch(game: Any) -> None:
+    """Noise of the global generator in place of keyed numbers."""
+    uniform = game.task.forward_pass.draw
+
+    class Unkeyed(game.task.forward_pass):  # type: ignore[misc, name-defined]
+        def draw(self, stream: str, *shape: int, kind: str = "normal") -> torch.Tensor:
+            return torch.rand_like(uniform(self, stream, *shape, kind=kind), generator=LOOSE)
+
+    game.task.forward_pass = Unkeyed
+
+
+LOOSE = torch.Generator()
+
+
+@pytest.mark.parametrize(("change", "exact"), [(None, True), (count_own_steps, False), (draw_by_torch, False)])
+def test_only_keyed_noise_and_a_temperature_by_images_resume_exactly(change: Any, exact: bool) -> None:
+    """The mutation check of the tests above: with either change, the bits after resuming differ."""
+    games = [game_of() for _ in range(3)]
+    for game in games:
+        if change is not None:
+            change(game)
+    whole, first, second = games
+    train(whole, 64)
+    train(first, 48)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    train(second, 64)
+    assert equal(whole.state_dict(), second.state_dict()) == exact
 
 
 # -- what is printed and scored ----------------------------------------------------------------------------------------
