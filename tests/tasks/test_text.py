@@ -290,3 +290,14 @@ def test_a_run_of_sentences_is_no_folder_of_pictures(
         capfd.readouterr()
         assert main(["sample", str(whole), "--out", str(tmp_path / out)]) == 2
         assert "--out" in capfd.readouterr().err
+
+
+def test_a_new_process_evaluates_a_run_whose_task_has_players_of_its_own(whole: Path, tmp_path: Path) -> None:
+    """The groups of their optimizers are added while the registry is loaded, which a saved config does not do first."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    words = ["evaluate", str(whole), "--device", "cpu", "--metrics", "distinct2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "gan_lab", *words], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "distinct2" in done.stdout
