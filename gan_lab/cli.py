@@ -138,17 +138,18 @@ def sample(argv: Sequence[str]) -> int:
     parser.add_argument("--checkpoint", default="newest", metavar="WHICH", help=CHECKPOINT)
     parser.add_argument("--device", default="auto", help=DEVICE)
     parser.add_argument(
-        "--out", type=Path, default=Path("samples.png"), metavar="FILE",
-        help=".png: one grid; .npz: uint8 NHWC under the key images; else a folder with a PNG each (samples.png)",
+        "--out", type=Path, metavar="FILE",
+        help=".png: one grid; .npz: uint8 NHWC under the key images; .txt: lines; else a folder with a PNG each "
+        "(samples.png; lines of text are printed)",
     )  # fmt: skip
     given = parser.parse_args(argv)
     from gan_lab.commands.sample import write_samples
 
-    caption = write_samples(
+    said = write_samples(
         given.run, given.out, given.num, given.seed, given.device, label=given.label, grid=given.grid,
         which=given.checkpoint,
     )  # fmt: skip
-    print(*([caption] if caption else []), given.out, sep="\n")
+    print(said)
     return 0
 
 

@@ -31,9 +31,13 @@ DATA = {
 SMALL = ["trainer.batch_size=4", "trainer.images=8", "trainer.ema=0.9", "trainer.device=cpu"]
 REGULARIZERS = tuple(registry.regularizers.classes)
 LOSSES = tuple(registry.losses.classes)  # now: other test modules register parts of their own
-# Generators that take a picture belong to other tasks: see tests/tasks.
-FROM_NOISE = tuple(n for n, cls in registry.generators.classes.items() if "input_shape" not in registry.supplied(cls))
-NETWORKS = {"generator": FROM_NOISE, "discriminator": tuple(registry.discriminators.classes)}
+# Generators that take a picture, and networks of tokens, belong to other tasks: see tests/tasks.
+PLAIN = {"sample_shape", "image_size", "image_channels", "num_classes"}
+NETWORKS = {
+    player: tuple(name for name, cls in kind.classes.items() if PLAIN.issuperset(registry.supplied(cls)))
+    for player, kind in (("generator", registry.generators), ("discriminator", registry.discriminators))
+}
+FROM_NOISE = NETWORKS["generator"]
 PAIRS = list(itertools.product(*NETWORKS.values()))
 
 

@@ -22,6 +22,7 @@ from gan_lab.config.overrides import parse
 from gan_lab.config.sections import Evaluation
 from gan_lab.core.files import write_atomically
 from gan_lab.core.runtime import choose_device, inference
+from gan_lab.datasets.columns import described
 from gan_lab.datasets.decoding import LOSSY, files_of, read_exactly
 from gan_lab.datasets.store import scale
 from gan_lab.display.pictures import save_image
@@ -116,6 +117,8 @@ def _of_run(options: EvaluateOptions) -> tuple[Scores, Evaluator, str]:
     if list(dataset.sample_shape) != list(trained.about["sample_shape"]):
         made = " x ".join(map(str, trained.about["sample_shape"]))
         raise ValueError(f"{options.what} makes samples of {made}, and these data have other ones")
+    if any(column.vocabulary != described(dataset)[name].vocabulary for name, column in trained.columns.items()):
+        raise ValueError(f"{options.what} was trained with another vocabulary than these data have")
     task, data = trained.task, trained.example_data(dataset)
     evaluator = build_evaluator(config, dataset, evaluation, choose_device(options.device), task, selecting=False)
     with inference(trained.nets, evaluation.batch_norm) as nets:

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from gan_lab import registry
+from gan_lab.core.files import printable
 from gan_lab.datasets.store import unscale
-from gan_lab.display.pictures import save_image, save_sheet
+from gan_lab.display.pictures import Sheet, save_image, save_sheet
 from gan_lab.run.trained_run import TrainedRun
 from gan_lab.tasks.contract import Example
 from gan_lab.tracking.outputs import check_output, check_outside_runs
 
 MOST = 1_000_000  # examples of one call; they are all in memory
+DEFAULT = Path("samples.png")  # where pictures go without `--out`; lines are printed
 
 
 def _check_options(out: Path, num: int | None, grid: str | None) -> None:
@@ -32,7 +34,7 @@ def _check_options(out: Path, num: int | None, grid: str | None) -> None:
 
 def write_samples(
     run: Path,
-    out: Path,
+    out: Path | None,
     num: int | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -40,19 +42,21 @@ def write_samples(
     label: str | None = None,
     grid: str | None = None,
     which: str = "newest",
-) -> str | None:
+) -> str:
     """Write examples of a run: a sheet to look at (.png, or .txt for lines), an .npz, or a folder with a PNG each.
 
-    The .npz has `images` (uint8 NHWC) or `points`, and the examples' other columns: `source`, `target`, `label`.
-    With `grid`, one of the task's layouts is written as a .png. Returns the sheet's caption, if it has one. Raises
-    ValueError for a wrong number, an unknown class, a folder that is not empty, or a file type that does not fit.
+    The .npz has `images` (uint8 NHWC), `points` or `tokens`, and the examples' other columns: `source`, `target`,
+    `label`. With `grid`, one of the task's layouts is written as a .png. Returns what to print: the sheet's caption, if
+    it has one, and the file. Without `out`, pictures go to samples.png, and lines of text are returned themselves.
+    Raises ValueError for a wrong number, an unknown class, a folder that is not empty, or an unfitting file type.
     """
+    given, out = out, out or DEFAULT
     _check_options(out, num, grid)
     trained = TrainedRun(run, device, which)
     layouts = trained.task.layouts
     if grid is not None and grid not in layouts:
         raise registry.unknown(f"--grid of task={trained.config.task.name}", grid, layouts)
-    points = len(trained.about["sample_shape"]) == 1
+    points = "points" in {column.kind for column in trained.columns.values()}
     if points and (grid or out.suffix == ""):
         option = f"--grid {grid}" if grid else f"--out {out}"
         raise ValueError(f"{option}: {run} makes points, not pictures; give a .png or an .npz")
@@ -60,7 +64,7 @@ def write_samples(
     if grid:
         sheet = layouts[grid](trained, num or 8, seed, labels)
         save_sheet(sheet, out)
-        return sheet.caption
+        return _said(sheet, out)
     examples = trained.examples(num or 64, seed, labels)
     if out.suffix == ".npz":
         dtype = trained.columns[trained.task.reference].dtype if trained.task.reference in trained.columns else "uint8"
@@ -69,20 +73,29 @@ def write_samples(
         _write_folder(examples["sample"], out, run)
     else:
         sheet = trained.task.sheet(examples, trained.data)
+        if given is None and isinstance(sheet.content, str):
+            return "\n".join(map(printable, sheet.content.splitlines()))
         if sheet.suffix != out.suffix:
             raise ValueError(f"--out {out}: what {run} makes is shown in a {sheet.suffix}; give one, or an .npz")
         save_sheet(sheet, out)
-        return sheet.caption
-    return None
+        return _said(sheet, out)
+    return str(out)
+
+
+def _said(sheet: Sheet, out: Path) -> str:
+    return f"{sheet.caption}\n{out}" if sheet.caption else str(out)
 
 
 def as_arrays(examples: Example, dtype: str = "uint8") -> dict[str, np.ndarray]:
-    """Columns of examples as arrays for an .npz. Samples are called `images`, or `points`.
+    """Columns of examples as arrays for an .npz. Samples are called `images`, `points` or, as whole numbers, `tokens`.
 
     Pictures are NHWC in the data's dtype: uint8, uint16 or float32. Inputs with values beyond the range, such as noisy
     ones, are float32; samples are clipped to it.
     """
-    names = {"sample": {4: "images", 2: "points"}.get(examples["sample"].dim(), "sample")}
+    sample = examples["sample"]
+    names = {"sample": {4: "images", 2: "points"}.get(sample.dim(), "sample")}
+    if sample.dtype == torch.int64:
+        names["sample"] = "tokens"
     arrays = {}
     for name, column in examples.items():
         if column.dim() == 4:

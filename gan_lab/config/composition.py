@@ -96,6 +96,7 @@ def check_parts(config: DictConfig) -> None:
     refuse_targets(OmegaConf.to_container(config), "the config")
     _check_top(config)
     sections(config)
+    registry.load()  # which adds groups, of tasks' players
     for group, kind in registry.GROUPS.items():
         if kind.listed:
             for name, node in (config.get(group) or {}).items():

@@ -16,7 +16,8 @@ class Column:
 
     Pictures are (C, H, W) and stored as uint8, uint16 or float32; masks (H, W), uint8; points (2,), float32; labels (),
     tokens (L,), both int64. `range` is that of the values that the networks see, None where there are no bounds.
-    `num_classes` belongs to labels, masks and tokens.
+    `num_classes` belongs to labels, masks and tokens. Tokens are numbers of words in `vocabulary`, whose first one, "",
+    ends a sentence and fills the rest of its row; `separator` stands between words, where a sentence is shown.
     """
 
     kind: Kind
@@ -24,6 +25,8 @@ class Column:
     dtype: str
     range: tuple[float, float] | None = None
     num_classes: int | None = None
+    vocabulary: tuple[str, ...] = ()
+    separator: str = ""
 
 
 def described(dataset: Any) -> dict[str, Column]:
@@ -44,7 +47,11 @@ def described_by(shape: tuple[int, ...], classes: int | None) -> dict[str, Colum
 def to_plain(columns: Mapping[str, Column]) -> dict[str, dict[str, Any]]:
     """Columns in types that every file format knows, for checkpoints."""
     plain = {name: dataclasses.asdict(column) for name, column in columns.items()}
-    return {name: {k: list(v) if isinstance(v, tuple) else v for k, v in of.items()} for name, of in plain.items()}
+    of_text = ("vocabulary", "separator")  # left out elsewhere
+    return {
+        name: {k: list(v) if isinstance(v, tuple) else v for k, v in of.items() if v or k not in of_text}
+        for name, of in plain.items()
+    }
 
 
 def from_plain(plain: Mapping[str, Mapping[str, Any]]) -> dict[str, Column]:

@@ -66,9 +66,14 @@ class OfSamples(OfColumns):
     headline = True
 
     def __init__(
-        self, word: str, measure: Callable[[Tensor], float], better: Literal["lower", "higher"] = "higher"
+        self,
+        word: str,
+        measure: Callable[[Tensor], float],
+        better: Literal["lower", "higher"] = "higher",
+        *,
+        constant: bool = False,
     ) -> None:
-        self.word, self.measure, self.better = word, measure, better
+        self.word, self.measure, self.better, self.constant = word, measure, better, constant
 
     def __call__(self, seen: MetricInputs) -> float:
         return self.measure(seen.samples)

@@ -92,8 +92,9 @@ class Evaluator:
     def _choose(self, names: Sequence[str] | None, why_none: str | None) -> dict[str, Metric]:
         """The measures by their words."""
         lower: Sequence[str] = getattr(self.dataset, "lower_is_better", ())
+        bars: Sequence[str] = getattr(self.dataset, "bars", ())  # that depend on no network
         own = {
-            word: OfSamples(word, measure, "lower" if word in lower else "higher")
+            word: OfSamples(word, measure, "lower" if word in lower else "higher", constant=word in bars)
             for word, measure in getattr(self.dataset, "metrics", {}).items()
         }
         known: dict[str, Metric] = own | {name: cls() for name, cls in metrics.classes.items()}
@@ -102,7 +103,7 @@ class Evaluator:
         if names is None:
             offered = {word: metric for word, metric in known.items() if not self._lacks(metric)}
             if (named := self._named_by_task(names)) is not None:
-                self.notes += [f"no {w}: {self._lacks(known[w])}" for w in named if w not in offered]
+                self.notes += [f"no {w}: {self._lacks(known[w])}" for w in named if w in known.keys() - offered.keys()]
                 return {word: offered[word] for word in named if word in offered}
             if self.extractor is None and not own and why_none:
                 self.notes.append(f"no scores: {why_none}")

@@ -111,5 +111,6 @@ def last_words(summary: Mapping[str, Any], path: Path, picture: Path | None, *, 
     if summary["status"] == "interrupted":
         lines.append(f"go on     repeat the command with run_dir={path}")
     elif summary["status"] == "finished":
-        lines.append(f"next      gan-lab sample {path} --num 64 --out samples.png")
+        out = "" if picture and picture.suffix == ".txt" else " --out samples.png"  # lines are printed
+        lines.append(f"next      gan-lab sample {path} --num 64{out}")
     return lines
