@@ -41,7 +41,7 @@ def pyramid(image_size: ImageSize, smallest: int = 4) -> tuple[tuple[int, int], 
     doublings = max((min(height, width) // smallest).bit_length() - 1, 0)
     scale = 2**doublings
     if doublings < 1 or height % scale or width % scale:
-        near = [size for size in range(4 * smallest, 257) if size % 2 ** ((size // smallest).bit_length() - 1) == 0]
+        near = [size for size in range(2 * smallest, 257) if size % 2 ** ((size // smallest).bit_length() - 1) == 0]
         near = sorted(sorted(near, key=lambda size: abs(size - min(height, width)))[:4])
         raise ValueError(
             f"image_size={image_size}: strided layers cannot make this size; near it are {', '.join(map(str, near))}"

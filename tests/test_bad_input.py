@@ -203,7 +203,7 @@ IMPOSSIBLE = [
     ("generator=dcgan", "choose other data, or another part: mlp"),
     ("augment=flip", "needs image_size"),
     ("dataset=mnist5k generator=dcgan discriminator=dcgan dataset.image_size=33", "near it are 24, 28, 32, 40"),
-    ("dataset=mnist5k generator=dcgan discriminator=dcgan dataset.image_size=8", "near it are 16"),
+    ("dataset=mnist5k generator=dcgan discriminator=dcgan dataset.image_size=4", "near it are 8"),
     ("hydra.mode=SIDEWAYS", "hydra.mode"),
     ("hydra/launcher=qqqq", "Choose from: basic"),
     ("hydra/launcher=bsic", "Did you mean basic?"),
