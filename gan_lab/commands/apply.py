@@ -97,7 +97,7 @@ def _why(error: Exception, file: Path) -> str:
 def _check(run: Path, inputs: Sequence[Path], out: Path) -> None:
     check_outside_runs("--out", out)
     if out.resolve() == run.resolve():  # a run without records
-        raise ValueError(f"--out {out}: that is a run, which stays as it is; write elsewhere")
+        raise ValueError(f"--out {out}: {run} is a run, and stays as it is; write elsewhere")
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out}: that is a file; give a folder")
     for given in inputs:

@@ -362,9 +362,9 @@ def test_what_apply_cannot_mean_is_refused_in_one_line(
     for words, message in (
         ((workdir / "empty", file, out), "is no run directory"),
         ((run, workdir / "empty", out), "holds no pictures; these are read: .bmp"),
-        ((run, file, run), "that is a run, which stays as it is"),
-        ((run, file, run / "samples"), "that is a run, which stays as it is"),
-        ((run, file, runs / "four"), "that is a run, which stays as it is"),
+        ((run, file, run), "is a run, and stays as it is"),
+        ((run, file, run / "samples"), "is a run, and stays as it is"),
+        ((run, file, runs / "four"), "is a run, and stays as it is"),
         ((run, file, workdir / "file"), "that is a file; give a folder"),
     ):
         assert apply(words[0], words[1], out=words[2]) == 2
