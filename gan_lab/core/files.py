@@ -118,6 +118,11 @@ def check_plain(value: Any, where: object, deepest: int = DEEPEST) -> None:
         raise BadFile(f"{where} holds a number that is not finite, or too large")
 
 
+def is_count(value: Any) -> bool:
+    """Whether it is a whole number that a counter can hold."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53
+
+
 def read_json(path: Path, largest: int = LARGEST) -> Any:
     """The content of a JSON file. Raises as `read_text` and `parse_json`."""
     return parse_json(read_text(path, largest), path)

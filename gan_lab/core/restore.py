@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_lab.core.files import BadFile
+from gan_lab.core.files import BadFile, is_count
 
 # Optimizer states that have the shape of their parameter, by the names that torch's optimizers use.
 LIKE_PARAMETER = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg")
@@ -29,9 +29,9 @@ def part_of(state: Any, *names: str) -> Any:
 def counter(state: Any, *names: str) -> int:
     """A counter at a path of keys. Raises BadFile where there is none."""
     value = part_of(state, *names)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 53:
+    if not is_count(value):
         raise BadFile(f"the checkpoint's {'/'.join(names)} is no count")
-    return value
+    return int(value)
 
 
 def check_part(part: Any, saved: Any, where: str) -> None:

@@ -14,7 +14,7 @@ from gan_lab import registry
 from gan_lab.config.composition import check_parts
 from gan_lab.config.reading import read_config
 from gan_lab.core import checkpoint
-from gan_lab.core.files import BadFile, named
+from gan_lab.core.files import BadFile, is_count, named
 from gan_lab.core.restore import check_part, counter, part_of
 from gan_lab.core.runtime import choose_device, inference
 from gan_lab.datasets.columns import described_by, from_plain
@@ -25,7 +25,6 @@ from gan_lab.run.memory import Affordable
 from gan_lab.run.parts import build_task, supplied_values
 from gan_lab.tasks.contract import Example, joined
 from gan_lab.tracking.run_directory import RunDirectory
-from gan_lab.tracking.summary import is_count
 
 
 class TrainedRun:

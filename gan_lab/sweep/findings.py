@@ -8,9 +8,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan_lab.core.files import BadFile, read_object, write_atomically
+from gan_lab.core.files import BadFile, is_count, read_object, write_atomically
 from gan_lab.display.terminal import shortened
-from gan_lab.tracking.summary import is_count, is_number
+from gan_lab.tracking.summary import is_number
 
 if TYPE_CHECKING:
     from gan_lab.sweep.study import Search

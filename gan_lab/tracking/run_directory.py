@@ -16,8 +16,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gan_lab.config.redaction import redacted
-from gan_lab.core.files import BadFile, leads_away, parse_json, read_text, write_atomically
-from gan_lab.tracking.summary import is_count, is_number, read_summary
+from gan_lab.core.files import BadFile, is_count, leads_away, parse_json, read_text, write_atomically
+from gan_lab.tracking.summary import is_number, read_summary
 
 # Files that a run writes. A folder with any other file belongs to somebody else, and no run starts in it.
 QUARANTINE = "quarantine.json"

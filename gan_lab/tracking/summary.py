@@ -6,12 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gan_lab.core.files import BadFile, Unparsable, read_object
-
-
-def is_count(value: Any) -> bool:
-    """Whether it is a whole number that a counter can hold."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53
+from gan_lab.core.files import BadFile, Unparsable, is_count, read_object
 
 
 def is_number(value: Any) -> bool:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,10 +21,10 @@ from gan_lab.tasks.perceptual import PerceptualDistance, distance_of_maps
 from gan_lab.tasks.switch import Switch
 from tests.core.toys import equal
 from tests.faults.lab import Trained
+from tests.tasks.killing import kill_after
 from tests.tasks.small import build, weights
 from tests.tasks.toys import AUTOENCODER, QUICK, SCORED
 
-ROOT = Path(__file__).parents[2]
 STAGES = ["task.discriminator_start=16", "task.head_start=16"]
 VQ_SMALL = ["bottleneck=vq", "bottleneck.codes=8", "bottleneck.channels=4"]
 RUN = [
@@ -173,31 +170,6 @@ def test_a_spoilt_reconstruction_raises_its_warning_and_a_steady_one_does_not() 
 
 # -- going on ----------------------------------------------------------------------------------------------------------
 
-KILLER = """
-import os, signal, sys
-import torch, torch._inductor
-import tests.tasks.toys
-from gan_lab.cli import main
-from gan_lab.commands import train
-from gan_lab.core import checkpoint
-from gan_lab.run.start import run
-
-torch.set_num_threads(1)
-save = checkpoint.save
-
-def saved_and_killed(state, folder, **more):
-    path = save(state, folder, **more)
-    if state["images"] == at:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return path
-
-checkpoint.save = saved_and_killed
-for at in (8, 24, 48):
-    if (pid := os.fork()) == 0:
-        os._exit(main(["train", *sys.argv[2:], f"run_dir={sys.argv[1]}/{at}"]))
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-"""
-
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -211,11 +183,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs that were killed after a checkpoint of the errors alone, of D's head start, and of the game."""
     folder = tmp_path_factory.mktemp("killed")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", KILLER, str(folder), *RUN], env=environment, capture_output=True, text=True, check=False
-    )
-    assert [line for line in done.stdout.splitlines() if line.lstrip("-").isdigit()] == ["-9"] * 3, done.stderr
+    kill_after((8, 24, 48), RUN, folder)
     return folder
 
 

@@ -23,6 +23,7 @@ from gan_lab.run.assembly import assemble
 from gan_lab.run.trained_run import TrainedRun
 from tests.core.toys import equal
 from tests.helpers import compose
+from tests.tasks.killing import kill_after
 from tests.tasks.small import passed, task_of, weights
 from tests.tasks.toys import QUICK, SCORED, TEXT
 
@@ -105,31 +106,6 @@ def test_any_loss_regularizer_and_discriminator_play(generator: str, words: list
 
 # -- exact resume ------------------------------------------------------------------------------------------------------
 
-KILLER = """
-import os, signal, sys
-import torch
-import tests.tasks.toys
-from gan_lab.cli import main
-from gan_lab.commands import train
-from gan_lab.core import checkpoint
-from gan_lab.run.start import run
-
-torch.set_num_threads(1)
-save = checkpoint.save
-
-def saved_and_killed(state, folder, **more):
-    path = save(state, folder, **more)
-    if state["images"] == at:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return path
-
-checkpoint.save = saved_and_killed
-for at in (16, 48):
-    if (pid := os.fork()) == 0:
-        os._exit(main(["train", *sys.argv[2:], f"run_dir={sys.argv[1]}/{at}"]))
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-"""
-
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -143,11 +119,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs that were killed after a checkpoint of the likelihood stage, 16, and of the game, 48."""
     folder = tmp_path_factory.mktemp("killed")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", KILLER, str(folder), *RUN], env=environment, capture_output=True, text=True, check=False
-    )
-    assert [line for line in done.stdout.splitlines() if line.lstrip("-").isdigit()] == ["-9", "-9"], done.stderr
+    kill_after((16, 48), RUN, folder)
     return folder
 
 

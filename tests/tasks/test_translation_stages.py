@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +13,10 @@ from gan_lab.core import checkpoint
 from gan_lab.core.loop import train
 from tests.core.toys import equal
 from tests.faults.lab import Trained
+from tests.tasks.killing import kill_after
 from tests.tasks.small import build, phase_of, weights
 from tests.tasks.toys import QUICK, SCORED, TRANSLATION
 
-ROOT = Path(__file__).parents[2]
 STAGES = ["task.pixel_images=32", "regularizer=[r1]", "regularizer.r1.every=2", "discriminator.normalization=batch"]
 RUN = [
     *QUICK, *TRANSLATION, *SCORED, *STAGES, "degradation=denoising", "evaluation.metrics=[psnr]", "trainer.images=64",
@@ -95,41 +92,11 @@ def test_records_are_of_the_phases_that_played(whole: Path) -> None:
     assert not {name for name in records[16] if name.startswith("pixels/adversarial")}
 
 
-KILLER = """
-import os, signal, sys
-import torch, torch._inductor
-import tests.tasks.toys
-from gan_lab.cli import main
-from gan_lab.commands import train
-from gan_lab.core import checkpoint
-from gan_lab.run.start import run
-
-torch.set_num_threads(1)
-save = checkpoint.save
-
-def saved_and_killed(state, folder, **more):
-    path = save(state, folder, **more)
-    if state["images"] == at:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return path
-
-checkpoint.save = saved_and_killed
-for at in (16, 48):
-    if (pid := os.fork()) == 0:
-        os._exit(main(["train", *sys.argv[2:], f"run_dir={sys.argv[1]}/{at}"]))
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-"""
-
-
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with runs that were killed after the first checkpoint of the pixel stage, 16, and of the game, 48."""
     folder = tmp_path_factory.mktemp("killed")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", KILLER, str(folder), *RUN], env=environment, capture_output=True, text=True, check=False
-    )
-    assert [line for line in done.stdout.splitlines() if line.lstrip("-").isdigit()] == ["-9", "-9"], done.stderr
+    kill_after((16, 48), RUN, folder)
     return folder
 
 

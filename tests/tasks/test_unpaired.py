@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +24,11 @@ from gan_lab.tasks.contract import joined
 from gan_lab.tasks.picture_pool import PicturePool
 from tests.core.toys import equal
 from tests.helpers import compose
+from tests.tasks.killing import kill_after
 from tests.tasks.small import changed, passed, phase_of, weights
 from tests.tasks.toys import QUICK, ROWWISE, SCORED, UNPAIRED
 
 registry.load()
-ROOT = Path(__file__).parents[2]
 BASE = compose(*QUICK, *UNPAIRED, "loss=least_squares", "evaluation.metrics=[]", "evaluation.every=0")
 SGD = ["optimizer/generator=sgd", "optimizer/discriminator=sgd"]
 
@@ -217,25 +214,6 @@ def test_without_the_pool_in_the_state_a_resumed_game_would_differ() -> None:
         assert equal(other.state_dict()["parts"]["task/nets"], game.state_dict()["parts"]["task/nets"]) != forget
 
 
-KILLER = """
-import os, signal, sys
-import torch
-import tests.tasks.toys
-from gan_lab.cli import main
-from gan_lab.core import checkpoint
-
-torch.set_num_threads(1)
-save = checkpoint.save
-
-def saved_and_killed(state, folder, **more):
-    path = save(state, folder, **more)
-    if state["images"] == 32:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return path
-
-checkpoint.save = saved_and_killed
-main(["train", *sys.argv[1:]])
-"""
 RUN = [
     *QUICK, *UNPAIRED, *SCORED, "loss=least_squares", "task.pool_size=6", "trainer.images=64", "evaluation.every=32",
     "trainer.checkpoint_every=16", "trainer.keep_checkpoints=9", "tracking.log_every=16", "tracking.samples_every=32",
@@ -251,12 +229,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_that_is_killed_goes_on_to_the_same_bits_pool_included(whole: Path, tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", KILLER, *RUN, f"run_dir={tmp_path / 'run'}"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == -9, done.stderr
-    assert main(["train", *RUN, f"run_dir={tmp_path / 'run'}"]) == 0
-    state, other = (checkpoint.load_newest(run / "checkpoints") for run in (tmp_path / "run", whole))
+    kill_after((32,), RUN, tmp_path)
+    assert main(["train", *RUN, f"run_dir={tmp_path / '32'}"]) == 0
+    state, other = (checkpoint.load_newest(run / "checkpoints") for run in (tmp_path / "32", whole))
     assert state is not None
     assert other is not None
     assert int(state["game"]["parts"]["task/pool"]["a.held"]) == 6
