@@ -108,7 +108,7 @@ def test_labels_are_drawn_for_networks_that_listen_only() -> None:
     nets = conditional.nets
     parts = SimpleNamespace(
         generator=lambda: nets["generator"], discriminator=lambda: nets["discriminator"],
-        augment=lambda: conditional.augment,
+        augment=lambda: conditional.augment, columns={"sample": None},
     )  # fmt: skip
     again = type(conditional)(parts, (1, 32, 32), 2)
     assert again.conditional

@@ -9,6 +9,7 @@ from typing import Any
 import hydra
 import yaml
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -55,6 +56,7 @@ def first_value(override: Override) -> str:
 def compose(overrides: Sequence[str]) -> DictConfig:
     """The config with Hydra's own node. Raises ValueError, in one line, where a word or a value is not valid."""
     GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None  # an earlier command of this process left its own: ${hydra:...} would read it
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             composed = _composed(overrides)
@@ -117,8 +119,8 @@ def _check_top(config: DictConfig) -> None:
             raise ValueError(f"{name}={value}: expected {'a name' if name == 'sweep_name' else 'a path'}")
         if "\0" in str(value):
             raise ValueError(f"{name}: a path holds no character 0")
-    if config.resume not in ("auto", "never"):
-        raise registry.unknown("resume", config.resume, ("auto", "never"))
+    if (resume := config.get("resume")) not in ("auto", "never"):
+        raise registry.unknown("resume", resume, ("auto", "never"))
 
 
 def check_each_value(parsed: Sequence[Override], composed: DictConfig) -> None:

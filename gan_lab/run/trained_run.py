@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gan_lab import registry
 from gan_lab.config.composition import check_parts
 from gan_lab.config.reading import read_config
+from gan_lab.config.sections import sections
 from gan_lab.core import checkpoint
 from gan_lab.core.files import BadFile, is_count, named
 from gan_lab.core.restore import check_part, counter, part_of
@@ -46,7 +47,11 @@ class TrainedRun:
     def _load(self, path: Path, which: str, device: str) -> None:
         state = _state(path, which)
         self.config = read_config(path / "config.yaml")
-        check_parts(self.config)
+        try:
+            check_parts(self.config)
+        except ValueError as error:
+            raise ValueError(f"{path / 'config.yaml'}: {error}") from error
+        trainer, self._evaluation, _ = sections(self.config)
         self.about = _about(state, path)
         self.images = counter(state, "game", "images")
         if missing := [name for name in self.about["plugins"] if name not in registry.plugins()]:
@@ -65,7 +70,7 @@ class TrainedRun:
         self.nets.load_state_dict(parts["task/nets"])
         self.weights = "last"
         if "hook/EMA" in parts:
-            self.weights = f"ema {self.config.trainer.ema}"
+            self.weights = f"ema {trainer.ema}"
             averaged = nn.ModuleDict({name: self.task.nets[name] for name in self.task.averaged})
             check_part(averaged, parts["hook/EMA"], "hook/EMA")
             averaged.load_state_dict(parts["hook/EMA"])
@@ -105,7 +110,7 @@ class TrainedRun:
     @property
     def batch_norm(self) -> str:
         """The statistics of batch norm for examples: `running` ones, or each `batch`'s own."""
-        return str(self.config.evaluation.batch_norm)
+        return self._evaluation.batch_norm
 
     @functools.cached_property
     def dataset(self) -> Any:
