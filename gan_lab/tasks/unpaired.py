@@ -137,7 +137,7 @@ class Unpaired(Task):
         discriminator_weight: Weight = 1.0,
         pool_size: NonNegative = 50,
     ) -> None:
-        shape = _shape_of_both(parts)
+        shape = shape_of_both(parts, "unpaired")
         self.cycle_weight, self.identity_weight = cycle_weight, identity_weight
         self.discriminator_weight = discriminator_weight
         self.augment = parts.augment()
@@ -229,18 +229,18 @@ WITH_TRUTH = (
 )  # fmt: skip
 
 
-def _shape_of_both(parts: Parts) -> tuple[int, int, int]:
-    """The shape of the pictures of both domains."""
+def shape_of_both(parts: Parts, task: str) -> tuple[int, int, int]:
+    """The shape of the pictures of both domains. Raises ValueError, which names the task, where there is none."""
     a, b = (parts.columns.get(domain) for domain in DOMAINS)
     if a is None or b is None or a.kind != "picture" or b.kind != "picture":
         raise ValueError(
-            "task=unpaired wants pictures of two domains: choose dataset=two_folders, with folders of your own, or "
+            f"task={task} wants pictures of two domains: choose dataset=two_folders, with folders of your own, or "
             "emoji or photographs_and_prints"
         )
     if a.shape != b.shape or a.dtype != b.dtype:
         said = (f"{column.dtype} of {' x '.join(map(str, column.shape))}" for column in (a, b))
         raise ValueError(
-            f"task=unpaired: domain a has {' and b '.join(said)} (channels x height x width); make them equal, as "
+            f"task={task}: domain a has {' and b '.join(said)} (channels x height x width); make them equal, as "
             "dataset.image_size and dataset.image_channels of dataset=two_folders do"
         )
     shape: tuple[int, int, int] = a.shape

@@ -14,6 +14,7 @@ from gan_lab.run.assembly import assemble
 from gan_lab.tasks.attack import leads
 from gan_lab.tasks.contract import joined
 from gan_lab.tasks.gradient_attacks import fgsm, noise, pgd, within
+from tests.art import Art
 from tests.helpers import compose
 from tests.tasks.labelled import ATTACK
 from tests.tasks.small import changed, passed, phase_of, weights
@@ -76,6 +77,20 @@ def test_pgd_is_stronger_than_fgsm_by_the_loss() -> None:
         for made in (x, fgsm(net, x, label, 0.6), pgd(net, x, label, 0.6, torch.rand_like(x), 20))
     ]
     assert losses[0] < losses[1] < losses[2]
+
+
+@pytest.mark.parametrize("goal", [None, 3])
+def test_attacks_are_those_of_the_toolbox(goal: int | None) -> None:
+    """The Adversarial Robustness Toolbox as the oracle, of FGSM and of PGD from the pictures themselves."""
+    pytest.importorskip("art", reason="the extra attacks is not installed")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(288, 5)).eval()
+    x, label, middle = torch.rand(32, 1, 8, 8) * 2 - 1, torch.randint(5, (32,)), torch.full((32, 1, 8, 8), 0.5)
+    wanted = None if goal is None else torch.full_like(label, goal)
+    theirs = Art(net, x, 5, 0.2)
+    aim = label if wanted is None else wanted
+    torch.testing.assert_close(fgsm(net, x, label, 0.2, wanted), theirs.fgsm(x, aim, wanted is not None))
+    torch.testing.assert_close(pgd(net, x, label, 0.2, middle, 7, wanted), theirs.pgd(x, aim, 7, 0, wanted is not None))
 
 
 def test_the_lead_is_over_the_best_of_the_others() -> None:

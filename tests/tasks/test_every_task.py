@@ -30,7 +30,7 @@ from gan_lab.tasks.contract import joined
 from tests.core.toys import equal
 from tests.helpers import compose
 from tests.tasks.labelled import ADAPTATION, ADDA, ATTACK
-from tests.tasks.toys import AUTOENCODER, PATCHES, QUICK, SCORED, TEXT, TRANSLATION, UNPAIRED
+from tests.tasks.toys import AUTOENCODER, CONTRASTIVE, PATCHES, QUICK, SCORED, TEXT, TRANSLATION, UNPAIRED
 
 registry.load()
 IMAGES = 32
@@ -50,6 +50,7 @@ SMALLEST = {
         "task=generation", "generator=dcgan", "generator.width=4", *PATCHES, "dataset=toy_deep",
         "evaluation.metrics=[]",
     ],
+    "contrastive": [*CONTRASTIVE, *SCORED, f"evaluation.every={IMAGES // 2}", "evaluation.metrics=[psnr]"],
     "text": [*TEXT, f"task.likelihood_images={IMAGES // 2}", *SCORED, f"evaluation.every={IMAGES // 2}"],
     "translation": [*TRANSLATION, *SCORED, f"evaluation.every={IMAGES // 2}", "evaluation.metrics=[psnr,ssim]"],
     "unpaired": [

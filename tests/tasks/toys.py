@@ -27,6 +27,7 @@ AUTOENCODER = [
     "generator.blocks=1", *PATCHES, "bottleneck=kl", "bottleneck.channels=2",
 ]  # fmt: skip
 UNPAIRED = ["task=unpaired", *UNET, *PATCHES, "dataset=toy_domains"]
+CONTRASTIVE = ["task=contrastive", "task.dimensions=8", "task.patches=16", *UNET, *PATCHES, "dataset=toy_domains"]
 TEXT = [
     "task=text", "generator=lstm", "generator.width=8", "discriminator=token_convolutions", "discriminator.width=4",
     "discriminator.representations=3", "dataset=oracle", "dataset.vocabulary_size=12", "dataset.length=6",
