@@ -22,6 +22,8 @@ gan-lab: any generator against any discriminator under any loss, on any data
   gan-lab sample RUN --grid interpolation|classes|neighbours
                                          what the run has learnt, laid out to be judged
   gan-lab apply RUN INPUT... --out DIR   a trained translator on your own pictures, of any size
+  gan-lab score RUN INPUT... [--csv FILE --maps DIR]
+                                         how far from normal your own pictures are, by a trained detector
   gan-lab evaluate RUN [--samples N --metrics a,b --json FILE]
                                          scores with fresh noise, each with its provenance
   gan-lab evaluate FOLDER --dataset NAME
@@ -59,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
     words = list(sys.argv[1:] if argv is None else argv)
     commands = {"list": list_parts, "sample": sample, "apply": apply, "evaluate": evaluate, "compare": compare}
-    commands |= {"dashboard": dashboard}
+    commands |= {"dashboard": dashboard, "score": score}
     if not words or words[0] in ("-h", "--help", "help", "--version", "-V"):
         print(f"gan-lab {__version__}\n" if words and "v" in words[0].lower() else HELP, end="")
         return 0 if words else 2
@@ -178,6 +180,27 @@ def apply(argv: Sequence[str]) -> int:
         given.run, given.inputs, given.out, tile=given.tile, which=given.checkpoint, device=given.device,
         direction=given.direction,
     )  # fmt: skip
+
+
+def score(argv: Sequence[str]) -> int:
+    """Score pictures of the user's own by a trained detector."""
+    parser = _Parser(
+        prog="gan-lab score",
+        description="How far from normal pictures of your own are, by a run of a task that detects. Files that cannot "
+        "be read are named, and the others are done.",
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="a run directory, such as of task=anomaly")
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", type=Path, help="pictures, or folders of them")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="all scores: file, score, above_normal")
+    parser.add_argument("--maps", metavar="DIR", type=Path, help="a new folder, for pictures of what is not normal")
+    parser.add_argument("--checkpoint", default="newest", metavar="WHICH", help=CHECKPOINT)
+    parser.add_argument("--device", default="auto", help=DEVICE)
+    given = parser.parse_args(argv)
+    from gan_lab.commands.score import score_files
+
+    return score_files(
+        given.run, given.inputs, table=given.csv, maps=given.maps, which=given.checkpoint, device=given.device
+    )
 
 
 def evaluate(argv: Sequence[str]) -> int:

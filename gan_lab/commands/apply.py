@@ -6,7 +6,7 @@ import os
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,9 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from gan_lab.commands.inputs import check_inputs, counted, files_in
 from gan_lab.core.files import printable
 from gan_lab.core.runtime import inference
-from gan_lab.datasets.decoding import files_of
 from gan_lab.datasets.exact import SUFFIXES, Unreadable, read_array
 from gan_lab.datasets.sources import one_line
 from gan_lab.datasets.store import scale, unscale
@@ -74,14 +74,10 @@ def apply_to_files(
             print(printable(f"gan-lab: {file}: {why}"), file=sys.stderr)
     if done := len(plan) - len(failures):
         tiled = f", {translator.tiled:,} of them in overlapping tiles" if translator.tiled else ""
-        print(f"{_pictures(done)} in {out}{tiled}")
+        print(f"{counted(done)} in {out}{tiled}")
     if failures:
-        print(f"gan-lab: {len(failures):,} of {_pictures(len(plan))} could not be done", file=sys.stderr)
+        print(f"gan-lab: {len(failures):,} of {counted(len(plan))} could not be done", file=sys.stderr)
     return 2 if failures else 0
-
-
-def _pictures(number: int) -> str:
-    return f"{number:,} picture{'' if number == 1 else 's'}"
 
 
 def _why(error: Exception, file: Path) -> str:
@@ -100,21 +96,7 @@ def _check(run: Path, inputs: Sequence[Path], out: Path) -> None:
         raise ValueError(f"--out {out}: {run} is a run, and stays as it is; write elsewhere")
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out}: that is a file; give a folder")
-    for given in inputs:
-        if given.is_dir() and not any(_files(given, out)):
-            raise ValueError(f"{given} holds no pictures; these are read: {' '.join(sorted(SUFFIXES))}")
-
-
-def _files(given: Path, out: Path) -> Iterator[Path]:
-    """A file as it is; of a folder the pictures by name, but hidden ones and those of earlier outputs."""
-    if not given.is_dir():
-        yield given
-        return
-    made = out.resolve()
-    for file in files_of(given, SUFFIXES):
-        hidden = any(part.startswith(".") for part in file.relative_to(given).parts)
-        if not hidden and made not in file.resolve().parents:
-            yield file
+    check_inputs(inputs, out)
 
 
 def planned(inputs: Sequence[Path], out: Path, suffix: str) -> dict[Path, Path]:
@@ -122,7 +104,7 @@ def planned(inputs: Sequence[Path], out: Path, suffix: str) -> dict[Path, Path]:
     plan: dict[Path, Path] = {}
     by_target: dict[Path, Path] = {}
     for given in inputs:
-        for file in _files(given, out):
+        for file in files_in(given, out):
             name = file.stem if file.suffix.lower() in SUFFIXES else file.name
             folder = file.parent.relative_to(given) if given.is_dir() else Path()
             target = out / folder / f"{name}{suffix}"

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_lab import registry
 from gan_lab.datasets.cache import Rows, cached, content_key
+from gan_lab.datasets.nested import labelled_pictures
 from gan_lab.datasets.stacked_modes import classified_modes, mode_of, modes_kl, modes_reached
 from gan_lab.datasets.store import Store, height_width, scale
 from gan_lab.neighbours import NearestNeighbour
@@ -95,22 +95,10 @@ class Stacked:
 
 
 def _grey_with_labels(name: str, path: str | None, size: tuple[int, int]) -> Any:
-    from omegaconf import OmegaConf
-
-    group = "dataset.source"
-    cls, _ = registry.datasets.arguments(OmegaConf.create({"name": name}), group)
-    settings: dict[str, Any] = {"name": name, "image_size": list(size)}
-    takes = {parameter for parameter, *_ in registry.parameters(cls)}
-    if path is not None:
-        if "path" not in takes:
-            raise ValueError(f"dataset.path={path}: {group}={name} reads no folder; leave it null")
-        settings["path"] = path
-    source = registry.datasets.build(OmegaConf.create(settings), group) if "image_size" in takes else None
-    shape: tuple[int, ...] = getattr(source, "sample_shape", ())
-    classes: int | None = getattr(source, "num_classes", None)
-    if len(shape) != 3 or shape[0] != 1 or not classes:
+    source = labelled_pictures(name, path, size)
+    if source.sample_shape[0] != 1:
         raise ValueError(
-            f"{group}={name}: give a data set of grey pictures with labels, such as mnist5k, fashion_mnist"
+            f"dataset.source={name}: give a data set of grey pictures with labels, such as mnist5k, fashion_mnist"
         )
     return source
 

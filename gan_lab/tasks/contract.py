@@ -107,6 +107,12 @@ class Task:
         """Outputs on the CPU for sources [B, C, h, w] of any size, for `gan-lab apply`."""
         raise NotImplementedError(f"{type(self).__name__} translates nothing")
 
+    detects: bool = False  # whether `gan-lab score` works with this task
+
+    def detect(self, nets: nn.ModuleDict, pictures: Tensor) -> Example:
+        """`score` [B], higher for what is less normal, and `map` [B, H, W], for pictures [B, C, H, W]; on the CPU."""
+        raise NotImplementedError(f"{type(self).__name__} detects nothing")
+
     # -- display ---------------------------------------------------------------------------------------------------
 
     shown: int | None = None  # examples in a picture; None: `tracking.samples`

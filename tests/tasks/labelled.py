@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gan_lab.datasets.columns import Column, described_by
 from gan_lab.datasets.domains import columns_of, two_domains
-from gan_lab.datasets.store import Store, unscale
+from gan_lab.datasets.store import Store, height_width, resize, unscale
 from gan_lab.registry import NonNegative, Positive, datasets
 from tests.tasks.toys import PATCHES, UNET, smooth
 
@@ -34,6 +34,23 @@ class ToyLabelled:
         return Store(labelled(24, 0) if split == "train" else labelled(18, 1))
 
 
+@datasets.register("toy_labelled_16")
+class ToyLabelled16:
+    """The same in 16 px."""
+
+    num_classes, splits = CLASSES, ("train", "test")
+
+    def __init__(self, *, image_size: Positive | tuple[Positive, Positive] = 16) -> None:
+        self.size = height_width(image_size)
+        self.sample_shape = (1, *self.size)
+        self.columns = described_by(self.sample_shape, CLASSES)
+
+    def load(self, split: str = "train") -> Store:
+        columns = labelled(60, 0) if split == "train" else labelled(30, 1)
+        columns["sample"] = torch.from_numpy(resize(columns["sample"].numpy(), self.size))
+        return Store(columns)
+
+
 @datasets.register("toy_labelled_domains")
 class ToyDomains:
     """The same as the source, and brighter ones as the target, with `planted` wrong labels of the target."""
@@ -58,3 +75,10 @@ ADDA = [*ADAPTATION, "task=adda", "task.source_images=16"]
 ATTACK = [
     "task=attack", "task.classifier_images=16", "task.pgd_steps=2", *LENET, *UNET, *PATCHES, "dataset=toy_labelled",
 ]  # fmt: skip
+DETECTOR = [
+    "encoder=dcgan", "encoder.width=4", "generator=dcgan", "generator.width=4", "generator.latent_dim=6",
+    "discriminator=dcgan", "discriminator.width=4", "discriminator.normalization=none", "dataset=one_vs_rest",
+    "dataset.source=toy_labelled_16",
+]  # fmt: skip
+ANOMALY = ["task=anomaly", "task.gan_images=16", *DETECTOR]
+GANOMALY = ["task=ganomaly", *DETECTOR]

@@ -29,8 +29,17 @@ from gan_lab.tasks import contract
 from gan_lab.tasks.contract import joined
 from tests.core.toys import equal
 from tests.helpers import compose
-from tests.tasks.labelled import ADAPTATION, ADDA, ATTACK
-from tests.tasks.toys import AUTOENCODER, CONTRASTIVE, PATCHES, QUICK, SCORED, TEXT, TRANSLATION, UNPAIRED
+from tests.tasks.labelled import ADAPTATION, ADDA, ANOMALY, ATTACK, GANOMALY
+from tests.tasks.toys import (
+    AUTOENCODER,
+    CONTRASTIVE,
+    PATCHES,
+    QUICK,
+    SCORED,
+    TEXT,
+    TRANSLATION,
+    UNPAIRED,
+)
 
 registry.load()
 IMAGES = 32
@@ -60,6 +69,8 @@ SMALLEST = {
     "adaptation": [*ADAPTATION, *SCORED, f"evaluation.every={IMAGES // 2}"],
     "adda": [*ADDA, *SCORED, f"evaluation.every={IMAGES // 2}"],
     "attack": [*ATTACK, *SCORED, f"evaluation.every={IMAGES // 2}"],
+    "anomaly": [*ANOMALY, *SCORED, "dataset.image_size=16", f"evaluation.every={IMAGES // 2}"],
+    "ganomaly": [*GANOMALY, *SCORED, "dataset.image_size=16", f"evaluation.every={IMAGES // 2}"],
 }  # fmt: skip
 # A task of noise is scored by measures that come with data or an extractor: the mixture has both.
 SCORED_BY = {

@@ -11,7 +11,7 @@ from gan_lab.core import checkpoint
 from tests.core.toys import equal
 from tests.faults.lab import Trained
 from tests.tasks.killing import kill_after
-from tests.tasks.labelled import ADAPTATION, ADDA, ATTACK
+from tests.tasks.labelled import ADAPTATION, ADDA, ANOMALY, ATTACK, GANOMALY
 from tests.tasks.toys import QUICK, SCORED
 
 EACH = [
@@ -20,6 +20,8 @@ EACH = [
 ]  # fmt: skip
 # A checkpoint of each stage. ADDA's source lasts 16 images; the attack begins at 16, the defence lasts from 24 to 40.
 STAGES = {
+    "anomaly": ([*ANOMALY, "dataset.image_size=16", "trainer.images=32"], (8, 24)),
+    "ganomaly": ([*GANOMALY, "dataset.image_size=16", "trainer.images=32"], (16,)),
     "dann": ([*ADAPTATION, "task.ramp_images=32", "trainer.images=32"], (16,)),
     "adda": ([*ADDA, "trainer.images=32"], (8, 16, 24)),
     "attack": ([*ATTACK, "task.defence=[24,40]", "trainer.images=56"], (8, 16, 32, 48)),

@@ -1,0 +1,139 @@
+"""Measures of anomaly detection, and solutions without a network to compare with.
+
+Examples have `score` [N], higher for what is less normal, and `anomaly` (0 normal, 1 not); where masks are known,
+`map` and `mask` [N, H, W]. Selection reads `normal_score`, which needs no anomaly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+
+from gan_lab.datasets.store import scale
+from gan_lab.metrics.base import OfColumns
+from gan_lab.metrics.inputs import MetricInputs
+from gan_lab.registry import metrics
+
+COMPONENTS = 32
+AT_ONCE = 500  # rows whose distances are computed together
+TOLD = "there are no examples of both kinds, normal and not"
+
+
+def ranked(score: Tensor, anomaly: Tensor) -> Tensor:
+    """Scores as their ranks in [0, 1]: torchmetrics takes numbers outside of it for logits, whose sigmoid may tie."""
+    return torch.unique(score.double(), return_inverse=True)[1].double() / max(len(score) - 1, 1)
+
+
+class AUROC(OfColumns):
+    """The chance that an anomalous picture has a higher score than a normal one."""
+
+    better, headline, absent = "higher", True, TOLD
+    column = "score"
+
+    def scores(self, seen: MetricInputs) -> Tensor:
+        return seen[self.column]
+
+    def of(self, score: Tensor, anomaly: Tensor) -> float:
+        return float(binary_auroc(ranked(score, anomaly), anomaly.long()))
+
+    def __call__(self, seen: MetricInputs) -> float | None:
+        anomaly = seen["anomaly"]
+        if not 0 < int(anomaly.sum()) < len(anomaly):
+            return None
+        return self.of(self.scores(seen), anomaly)
+
+
+@metrics.register("auroc")
+class ScoreAUROC(AUROC):
+    """The area under the ROC curve of the score."""
+
+    word, reads = "auroc", frozenset({"score", "anomaly"})
+
+
+@metrics.register("image_auroc")
+class ImageAUROC(AUROC):
+    """The same of the pixels' residual alone."""
+
+    word, column, headline, reads = "image_auroc", "image", False, frozenset({"image", "anomaly"})
+
+
+@metrics.register("feature_auroc")
+class FeatureAUROC(AUROC):
+    """The same of the residual of the discriminator's features alone."""
+
+    word, column, headline, reads = "feature_auroc", "feature", False, frozenset({"feature", "anomaly"})
+
+
+@metrics.register("average_precision")
+class AveragePrecision(AUROC):
+    """The area under the curve of precision and recall; anomalies are what is found. It depends on their share."""
+
+    word, reads = "average_precision", frozenset({"score", "anomaly"})
+
+    def of(self, score: Tensor, anomaly: Tensor) -> float:
+        return float(binary_average_precision(ranked(score, anomaly), anomaly.long()))
+
+
+@metrics.register("pixel_auroc")
+class PixelAUROC(OfColumns):
+    """The area under the ROC curve of the map, over all pixels of all pictures."""
+
+    word, better, headline, absent = "pixel_auroc", "higher", True, "no mask has pixels of both kinds"
+    reads = frozenset({"map", "mask"})
+
+    def __call__(self, seen: MetricInputs) -> float | None:
+        mask = (seen["mask"] > 0).flatten()
+        if not 0 < int(mask.sum()) < len(mask):
+            return None
+        return float(binary_auroc(ranked(seen["map"].flatten(), mask), mask.long()))
+
+
+@metrics.register("normal_score")
+class NormalScore(OfColumns):
+    """The mean score of normal pictures: how well they are known."""
+
+    word, better, absent = "normal_score", "lower", "there are no normal examples"
+    reads = frozenset({"score", "anomaly"})
+
+    def __call__(self, seen: MetricInputs) -> Mapping[str, Any] | None:
+        normal = seen["score"][seen["anomaly"] == 0]
+        return {"value": float(normal.double().mean()), "pictures": len(normal)} if len(normal) else None
+
+
+# -- without a network -------------------------------------------------------------------------------------------------
+
+
+def flat(pictures: Tensor) -> Tensor:
+    """Pictures as they are stored, as rows of values in [-1, 1], [N, D]."""
+    return scale(pictures).flatten(1).float()
+
+
+@metrics.register("neighbour_bar")
+class NeighbourBar(AUROC):
+    """The same with the distance to the nearest training picture as the score."""
+
+    word, constant = "neighbour_bar", True
+    reads = frozenset({"sample", "anomaly"})
+
+    def scores(self, seen: MetricInputs) -> Tensor:
+        known = flat(seen.train.columns["sample"])
+        queries = seen["sample"].flatten(1).float()
+        return torch.cat([torch.cdist(part, known).amin(1) for part in queries.split(AT_ONCE)])
+
+
+@metrics.register("pca_bar")
+class PCABar(NeighbourBar):
+    """The same with the squared distance to the plane of the training pictures' first 32 principal components."""
+
+    word = "pca_bar"
+
+    def scores(self, seen: MetricInputs) -> Tensor:
+        known = flat(seen.train.columns["sample"]).double()
+        centre = known.mean(0)
+        axes = torch.linalg.eigh(torch.cov(known.T)).eigenvectors[:, -COMPONENTS:]
+        rows = seen["sample"].flatten(1).double() - centre
+        return (rows - rows @ axes @ axes.T).square().sum(1)
