@@ -154,15 +154,25 @@ def player_groups() -> list[str]:
 
 def publish() -> None:
     """Store every registered part in Hydra's ConfigStore."""
-    from hydra.core.config_store import ConfigStore
-
     load()
-    store = ConfigStore.instance()
     for group, registry in GROUPS.items():
         for name, cls in registry.classes.items():
             package = registry.package.format(name=name) if registry.package else None
-            node = nodes[f"{registry.kind}__{name}"]
-            store.store(group=group, name=name, node=node, package=package, provider=_origin(cls))
+            publish_node(group, name, nodes[f"{registry.kind}__{name}"], package=package, provider=_origin(cls))
+
+
+_published: dict[tuple[int, str | None, str], Any] = {}  # node by store, group and name
+
+
+def publish_node(group: str | None, name: str, node: Any, *, provider: str, package: str | None = None) -> None:
+    """Store one node in Hydra's ConfigStore, unless it is there already: storing all of them takes 0.2 s."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    at = id(store), group, name
+    if _published.get(at) is not node:
+        _published[at] = node
+        store.store(group=group, name=name, node=node, package=package, provider=provider)
 
 
 # -- modules that register parts ---------------------------------------------------------------------------------------

@@ -88,15 +88,16 @@ def test_an_experiment_chooses_parts_and_sets_stable_sections_only(name: str) ->
 
 
 def test_every_experiment_composes_with_every_part_and_preset() -> None:
-    """Each composition takes the next choice of every group. Of all pairs of an experiment and a choice a third occurs:
-    every choice with some experiments, every experiment with some choices of each group. An experiment sets no part's
-    fields, as the test above says, so what breaks one pair breaks others."""
+    """Each composition takes the next choice of every group: every choice occurs with several experiments, and every
+    experiment with three choices of each group. An experiment sets no part's fields, as the test above says, so what
+    breaks one pair breaks others."""
     hydra_store.publish()
     choices = {group: presets.options(group) for group in GROUPS}
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(presets.CONF), version_base="1.3"):
+        most = max(map(len, choices.values()))
         for first, experiment in enumerate([*EXPERIMENTS, "none"]):
-            for i in range(first % 3, max(map(len, choices.values())), 3):
+            for i in (first + most * part // 3 for part in range(3)):
                 words = []
                 for group, options in choices.items():
                     choice = options[i % len(options)]

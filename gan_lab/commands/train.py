@@ -28,6 +28,7 @@ from gan_lab.config.identity import job_name
 from gan_lab.config.overrides import Arguments, check_number, check_params, check_shown, check_sweep, parse
 from gan_lab.config.presets import CONF, RECIPES, sets_hydra_options
 from gan_lab.config.sections import sections
+from gan_lab.core.files import oddity
 from gan_lab.run import signals
 from gan_lab.sweep import plan
 
@@ -223,6 +224,8 @@ def _check_writable(sweep_dir: Path) -> None:
         raise ValueError(f"sweep_dir={sweep_dir}: {parent} is a file; give a folder")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ValueError(f"sweep_dir={sweep_dir} cannot be written: {parent} is read-only for this user")
+    if wrong := oddity(sweep_dir / "multirun.yaml"):  # which Hydra writes
+        raise ValueError(f"{wrong}; move it away")
 
 
 # -- Hydra's own main --------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
 from gan_lab import registry
@@ -10,24 +11,39 @@ from gan_lab.config.launchers import CHOICES
 from gan_lab.config.presets import RECIPES, shipped_experiments
 from gan_lab.config.sections import SCHEMAS
 
+NOTHING: dict[str, Any] = {}  # what a recipe called `none` sets
+
 
 def publish() -> None:
     """Store parts, sections and experiments in Hydra's ConfigStore.
 
     Raises ValueError for an experiment file that is not plain data.
     """
+    registry.publish()
+    registry.publish_node(None, "schema", SCHEMAS, provider="gan_lab.config.sections")
+    for group, name, node in CHOICES:
+        registry.publish_node(group, name, node, provider="gan_lab.config.launchers")
+    for group in RECIPES:
+        registry.publish_node(group, "none", NOTHING, package="_global_", provider="gan_lab")
+    for name, node in shipped_experiments().items():
+        registry.publish_node("experiment", name, node, package="_global_", provider="gan_lab")
+    share_the_store()
+    register_resolvers()
+
+
+def share_the_store() -> None:
+    """Halve the time of a composition. For each, Hydra copies its repository, and with it the store of all our parts.
+
+    What is read from the store is a copy in any case, so the store itself can be one and the same.
+    """
     from hydra.core.config_store import ConfigStore
 
-    registry.publish()
-    store = ConfigStore.instance()
-    store.store(name="schema", node=SCHEMAS, provider="gan_lab.config.sections")
-    for group, name, node in CHOICES:
-        store.store(group=group, name=name, node=node, provider="gan_lab.config.launchers")
-    for group in RECIPES:
-        store.store(group=group, name="none", node={}, package="_global_", provider="gan_lab")
-    for name, node in shipped_experiments().items():
-        store.store(group="experiment", name=name, node=node, package="_global_", provider="gan_lab")
-    register_resolvers()
+    store: Any = ConfigStore.instance()
+    store.__deepcopy__ = types.MethodType(_itself, store)
+
+
+def _itself(store: Any, memo: Any) -> Any:
+    return store
 
 
 def register_resolvers() -> None:

@@ -66,6 +66,22 @@ def leads_away(path: Path) -> bool:
     return path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(path.parent))
 
 
+def oddity(path: Path, *, folder: bool = False) -> str | None:
+    """What is wrong with what stands where a regular file belongs, or a folder; None where nothing is, or stands."""
+    if leads_away(path):
+        return f"{path} is a link to another place, where a run would write"
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except FileNotFoundError:
+        return f"{path} is a link that leads nowhere" if path.is_symlink() else None
+    except OSError as error:  # a link to itself
+        return f"{path}: {(error.strerror or str(error)).lower()}"
+    if kind == (stat.S_IFDIR if folder else stat.S_IFREG):
+        return None
+    what, wanted = ("a file", "folder") if folder else ("something else", "file")
+    return f"{path} is {KINDS.get(kind, what)}, and no {wanted}"
+
+
 def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
     """The content of a regular file. Does not wait for a pipe.
 
@@ -141,7 +157,7 @@ def write_atomically(path: Path, text: str) -> None:
 
     Through a link, its target is written. What is no regular file, such as a device or a pipe, is written to.
     """
-    path = path.resolve() if path.is_symlink() else path
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path  # Path.resolve raises for a link to itself
     if path.exists() and not path.is_file():
         path.write_text(text)
         return

@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gan_lab.config.redaction import redacted
-from gan_lab.core.files import BadFile, is_count, leads_away, parse_json, read_text, write_atomically
+from gan_lab.core.files import BadFile, is_count, oddity, parse_json, read_text, write_atomically
 from gan_lab.tracking.summary import is_number, read_summary
 
 # Files that a run writes. A folder with any other file belongs to somebody else, and no run starts in it.
@@ -32,11 +32,22 @@ OURS = {
     "wandb",
     QUARANTINE,
 }
+FOLDERS = {".hydra", "checkpoints", "samples", "wandb"}
 # Temporary files of a process that was killed while writing; pictures are named by their number of images.
 HALF_WRITTEN = re.compile(r"\.((config\.yaml|summary\.json|metrics\.jsonl|quarantine\.json)-\d+|\w+-\d+\.(png|txt))")
 LARGEST_METRICS = 512 << 20  # bytes: some million records
 SPEED = "performance/images_per_second"
 SELECTION = "selection/"  # prefix of the names of scores that may have chosen a checkpoint
+
+
+def refuse_odd(folder: Path) -> None:
+    """Raise ValueError where a pipe, a folder or a link stands in the place of a file that a run or Hydra writes."""
+    hydras = folder / ".hydra"
+    inside = [(path, path.name in FOLDERS) for path in folder.iterdir()]
+    inside += [(path, False) for path in (hydras.iterdir() if hydras.is_dir() else ())]
+    for path, is_folder in inside:
+        if wrong := oddity(path, folder=is_folder):
+            raise ValueError(f"{wrong}; move it away")
 
 
 class RunDirectory:
@@ -87,10 +98,7 @@ class RunDirectory:
         if strange := sorted(name for name in files if name not in OURS and not HALF_WRITTEN.fullmatch(name)):
             names = ", ".join(strange[:3])
             raise ValueError(f"run_dir={self.path} holds files that are no run's ({names}); give another folder")
-        hydras = self.path / ".hydra"
-        for path in (*self.path.iterdir(), *(hydras.iterdir() if hydras.is_dir() else ())):
-            if leads_away(path):
-                raise ValueError(f"{path} is a link to another place, where a run would write; link run_dir itself")
+        refuse_odd(self.path)
 
     def lock(self) -> None:
         """Claim the directory until `release`. Raises ValueError while another process has it."""
