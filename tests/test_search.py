@@ -244,6 +244,19 @@ BAD = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("line", ["true", "[]", "{}", "no json", '{"op_code": 99}'])
+def test_a_journal_that_is_none_is_refused_in_a_line(
+    line: str, workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("out").mkdir()
+    Path("out", JOURNAL).write_text(f"{line}\n")
+    assert main([*SEARCH, RATE]) == 2
+    error = capsys.readouterr().err
+    assert "study.log cannot be used" in error
+    assert error.count("\n") == 1
+    assert Path("out", JOURNAL).read_text() == f"{line}\n"
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_line(name: str, workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words, expected = BAD[name]

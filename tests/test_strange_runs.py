@@ -116,6 +116,47 @@ def test_a_state_of_something_else_is_refused_before_it_is_loaded(
     assert why in refused("train", *WORDS[:1], "trainer.images=256", *WORDS[2:])
 
 
+OPTIMIZERS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "a moment that is text": (lambda state: state.update(exp_avg="evil"), "exp_avg is no plain tensor"),
+    "a list in a list": (lambda state: state.update(exp_avg=[[[]]]), "exp_avg is no plain tensor"),
+    "a moment of another shape": (lambda state: state.update(exp_avg=torch.zeros(7)), "another network"),
+    "a step that is text": (lambda state: state.update(step="evil"), "step is no number"),
+    "a moment left out": (lambda state: state.pop("exp_avg"), "lacks a part"),
+}
+
+
+@pytest.mark.parametrize("what", OPTIMIZERS)
+def test_a_resume_takes_no_optimizer_of_something_else(what: str, run: Path, refused: Callable[..., str]) -> None:
+    change, why = OPTIMIZERS[what]
+    change_state(run, lambda state: change(state["game"]["optimizers"]["generator"]["state"][0]))
+    assert why in refused("train", *WORDS[:1], "trainer.images=256", *WORDS[2:])
+
+
+PLACES = ["metrics.jsonl", "config.yaml", "summary.json", ".hydra/config.yaml", ".hydra/overrides.yaml"]
+
+
+@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("kind", ["a pipe", "a folder", "a link to itself"])
+def test_what_stands_in_the_place_of_a_file_is_refused_before_anything_is_written(
+    kind: str, name: str, run: Path, refused: Callable[..., str]
+) -> None:
+    (run / name).unlink()
+    if kind == "a pipe":
+        os.mkfifo(run / name)
+    elif kind == "a folder":
+        (run / name).mkdir()
+    else:
+        (run / name).symlink_to(Path(name).name)
+    assert Path(name).name in refused("train", *WORDS[:1], "trainer.images=256", *WORDS[2:])
+
+
+def test_a_pipe_in_the_place_of_a_sweeps_file_is_refused(refused: Callable[..., str]) -> None:
+    Path("sweep").mkdir()
+    os.mkfifo("sweep/multirun.yaml")
+    words = [word for word in WORDS if not word.startswith("run_dir")]
+    assert "is a pipe, and no file" in refused("train", "-m", *words, "trainer.seed=1,2", "sweep_dir=sweep")
+
+
 @pytest.mark.parametrize("what", ["average", "step"])
 def test_a_resume_takes_no_numbers_that_are_not_finite(what: str, run: Path, refused: Callable[..., str]) -> None:
     def change(state: dict[str, Any]) -> None:

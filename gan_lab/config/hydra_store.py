@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import types
+import functools
 from typing import Any
 
 from gan_lab import registry
@@ -39,7 +39,7 @@ def share_the_store() -> None:
     from hydra.core.config_store import ConfigStore
 
     store: Any = ConfigStore.instance()
-    store.__deepcopy__ = types.MethodType(_itself, store)
+    store.__deepcopy__ = functools.partial(_itself, store)  # no lambda or method: launchers pickle the store
 
 
 def _itself(store: Any, memo: Any) -> Any:

@@ -65,11 +65,22 @@ def check_optimizer(optimizer: torch.optim.Optimizer, saved: Any, where: str) ->
     for index, state in states.items():
         if not (isinstance(index, int) and 0 <= index < len(parameters)):
             raise BadFile(f"the checkpoint's {where} has a state of parameter {index}, which does not exist")
-        if not (torch.as_tensor(state.get("step", 0)) >= 0).all():
-            raise BadFile(f"the checkpoint's {where}/{index}/step is no count")
-        for name in LIKE_PARAMETER:
-            if isinstance(state.get(name), Tensor):
-                _check_tensor(state[name], parameters[index], f"{where}/{index}/{name}", dtype=False)
+        _check_moments(state, parameters[index], f"{where}/{index}")
+    if len({frozenset(state) for state in states.values() if state}) > 1:
+        raise BadFile(f"the checkpoint's {where} lacks a part of some parameter's state")
+
+
+def _check_moments(state: Mapping[Any, Any], parameter: Tensor, where: str) -> None:
+    """Raise BadFile unless an optimizer's state of one parameter is a step, numbers, and moments that fit it."""
+    for name, value in state.items():
+        if name in LIKE_PARAMETER and value is not None:
+            _check_tensor(value, parameter, f"{where}/{name}", dtype=False)
+        elif isinstance(value, Tensor):
+            _check_tensor(value, value, f"{where}/{name}")
+        elif value is not None and not isinstance(value, (bool, int, float)):
+            raise BadFile(f"the checkpoint's {where}/{name} is no number")
+    if not (torch.as_tensor(state.get("step", 0)) >= 0).all():
+        raise BadFile(f"the checkpoint's {where}/step is no count")
 
 
 def _check_tensor(saved: Any, own: Tensor, where: str, *, dtype: bool = True) -> None:

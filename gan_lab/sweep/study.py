@@ -16,6 +16,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from gan_lab.config.identity import short_keys
+from gan_lab.core.files import parse_json, read_text
 from gan_lab.registry import unknown
 from gan_lab.sweep import plan
 from gan_lab.sweep.space import import_optuna, points, space
@@ -45,16 +46,8 @@ class StudyLocation:
     def open(self, directions: Sequence[str] = (), sampler: Any = None) -> optuna.Study:
         """Load the study or, with directions, create it. Raises ValueError where the storage cannot be used."""
         optuna = import_optuna()
-        if "://" in self.storage:
-            storage: Any = self.storage
-        else:
-            from optuna.storages import JournalStorage
-            from optuna.storages.journal import JournalFileBackend
-
-            Path(self.storage).parent.mkdir(parents=True, exist_ok=True)
-            storage = JournalStorage(JournalFileBackend(self.storage))
-        about = {"study_name": self.name, "storage": storage, "pruner": self._pruner(), "sampler": sampler}
         try:
+            about = {"study_name": self.name, "storage": self._storage(), "pruner": self._pruner(), "sampler": sampler}
             with contextlib.suppress(KeyError):  # raised where there is no such study
                 return optuna.load_study(**about)
             return optuna.create_study(**about, directions=directions or None)
@@ -65,6 +58,21 @@ class StudyLocation:
             raise ValueError(
                 f"hydra.sweeper.storage={self.storage} cannot be used ({type(error).__name__}: {why})"
             ) from error
+
+    def _storage(self) -> Any:
+        """A database's address as it is, or a journal, whose lines are read at once."""
+        if "://" in self.storage:
+            return self.storage
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        journal = Path(self.storage)
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        if journal.exists():  # Optuna would write behind a line that it cannot read, and fail then
+            for number, line in enumerate(read_text(journal).splitlines(keepends=True), start=1):
+                if line.endswith("\n"):  # the last line may be half-written
+                    parse_json(line, f"line {number}")
+        return JournalStorage(JournalFileBackend(self.storage))
 
     def _pruner(self) -> Any:
         pruners = import_optuna().pruners
