@@ -132,6 +132,27 @@ def test_a_resume_takes_no_optimizer_of_something_else(what: str, run: Path, ref
     assert why in refused("train", *WORDS[:1], "trainer.images=256", *WORDS[2:])
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("log", "values", {"x": {}}),
+        ("log", "tally", 5),
+        ("health", "norms", {"x": "evil"}),
+        ("health", "warned", {"x": {}}),
+    ],
+)  # fmt: skip
+def test_a_resume_takes_no_memory_of_something_else(
+    part: str, name: str, value: object, run: Path, refused: Callable[..., str]
+) -> None:
+    def change(state: dict[str, Any]) -> None:
+        assert state[part]
+        state[part][name] = value
+
+    change_state(run, change)
+    assert "something else than it should" in refused("train", *WORDS[:1], "trainer.images=256", *WORDS[2:])
+    assert json.loads((run / "summary.json").read_text())["status"] == "finished", "nothing is written"
+
+
 PLACES = ["metrics.jsonl", "config.yaml", "summary.json", ".hydra/config.yaml", ".hydra/overrides.yaml"]
 
 

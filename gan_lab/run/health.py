@@ -243,12 +243,20 @@ class Health(Hook):
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Restore the state of `memory()`."""
-        device = self._device
-        self._norms = {name: list(values.to(device)) for name, values in memory["norms"].items()}
-        self._seen = {name: [values.to(device)] for name, values in memory["seen"].items()}
-        self._first, self._usual, self._margins = memory["first"], memory["usual"], memory["margins"]
-        self._values |= memory["values"]
-        self.warned = {signal: HealthWarning(**warned) for signal, warned in memory["warned"].items()}
+        known = remembered(memory, self._device)
+        self._norms, self._seen, self.warned = known["norms"], known["seen"], known["warned"]
+        self._first, self._usual, self._margins = known["first"], known["usual"], known["margins"]
+        self._values |= known["values"]
+
+
+def remembered(memory: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """The content of a monitor's `memory()`, on this device. Raises whatever it meets where it is none."""
+    return {
+        "norms": {name: list(values.to(device)) for name, values in memory["norms"].items()},
+        "seen": {name: [values.to(device)] for name, values in memory["seen"].items()},
+        "warned": {signal: HealthWarning(**warned) for signal, warned in memory["warned"].items()},
+        "values": dict(memory["values"]),
+    } | {name: memory[name] for name in ("first", "usual", "margins")}
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 
 from gan_lab.config.identity import config_hash, resolved
 from gan_lab.config.reading import read_config
 from gan_lab.core import checkpoint
 from gan_lab.core.files import content_of, named
+from gan_lab.core.hooks import Log
 from gan_lab.core.restore import part_of
 from gan_lab.core.runtime import choose_device
 from gan_lab.run.assembly import Assembly, assemble, state_bytes
+from gan_lab.run.health import remembered
 from gan_lab.run.warm_start import initialize_from
 from gan_lab.tracking.run_directory import RunDirectory
 from gan_lab.tracking.server import decide_mode
@@ -38,6 +41,10 @@ def _check_state(directory: RunDirectory, assembly: Assembly) -> None:
         with content_of(f"the newest checkpoint of {directory.path}"), named(directory.path):
             assembly.game.check_state(part_of(state, "game"))
             float(part_of(state, "seconds"))
+            if log := state.get("log"):
+                Log(every=1, write=lambda record: None).recall(log, torch.device("cpu"))
+            if memory := state.get("health"):
+                remembered(memory, torch.device("cpu"))
     assembly.resumed = kept, state
 
 
