@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 import subprocess
 import sys
@@ -13,13 +14,15 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gan_lab.cli import main
 from gan_lab.core.hooks import Log
 from gan_lab.core.loop import Game, play, step
-from gan_lab.core.runtime import VARIANTS, Runtime, judges_rows
+from gan_lab.core.runtime import VARIANTS, Runtime, fastest_precision, judges_rows
 from gan_lab.datasets.columns import described_by
 from gan_lab.datasets.store import Store
 from gan_lab.datasets.validation import Validation
@@ -356,3 +359,31 @@ class Numbered:
         if self.label is not None:
             columns["label"] = torch.full((self.num,), self.label)
         return Store(columns, self.skipped)
+
+
+# -- precision ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("has", "expected"),
+    [({"amx_bf16": True, "avx2": True}, "bf16"), ({"amx_bf16": False, "avx2": True}, "fp32"), ({}, "fp32")],
+)
+def test_auto_is_bf16_only_where_a_cpu_is_known_to_have_units_for_it(
+    has: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
+    assert fastest_precision(torch.device("cpu")) == expected
+    assert fastest_precision(torch.device("mps")) == "fp32"
+
+
+def test_a_run_says_what_auto_was_and_goes_on_in_it_on_another_machine(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["experiment=ring", "trainer.precision=auto", "trainer.device=cpu", "evaluation.metrics=[]",
+             "tracking.wandb.mode=disabled", "schedule/learning_rate=constant", "run_dir=run"]  # fmt: skip
+    for units, images in ((False, 128), (True, 256)):  # it goes on where there are other units
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=units: {"amx_bf16": has}, raising=False)
+        assert main(["train", *words, f"trainer.images={images}"]) == 0
+        assert yaml.safe_load(Path("run/config.yaml").read_text())["trainer"]["precision"] == "fp32"
+    assert json.loads(Path("run/summary.json").read_text())["images"] == 256
+    assert main(["train", *words, "trainer.images=256", "trainer.precision=bf16"]) == 2, "that would be another run"

@@ -23,7 +23,7 @@ class Trainer:
     micro_batches: Positive = 1  # number of parts in which a batch is computed, to save memory
     seed: NonNegative = 0  # initialization, data order and all noise
     device: str = "auto"  # auto takes cuda, then mps, then cpu
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"  # auto: bf16 where the device has units for it
     channels_last: bool = True  # memory format of images and convolutions
     compile: bool = False  # torch.compile; phases with gradient penalties stay eager
     compile_mode: Literal["default", "max-autotune-no-cudagraphs"] = "default"  # how much torch.compile optimizes

@@ -36,10 +36,24 @@ def choose_device(name: str = "auto") -> torch.device:
 
 def has_bf16_units() -> bool:
     """Whether the CPU multiplies bf16 in hardware. True where torch cannot report it."""
+    units = _bf16_units()
+    return any(units) or not units
+
+
+def fastest_precision(device: torch.device) -> Literal["fp32", "bf16"]:
+    """bf16 where the device is known to have units for it, else fp32: without them, bf16 is many times slower."""
+    if device.type == "cuda":
+        units = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        units = device.type == "cpu" and any(_bf16_units())
+    return "bf16" if units else "fp32"
+
+
+def _bf16_units() -> list[bool]:
+    """Whether the CPU has each kind of units for bf16; empty where torch cannot report it."""
     query = getattr(torch.cpu, "get_capabilities", None)
     capabilities: dict[str, object] = query() if query else {}
-    units = [bool(has) for name, has in capabilities.items() if "bf16" in name]
-    return any(units) or not units
+    return [bool(has) for name, has in capabilities.items() if "bf16" in name]
 
 
 @functools.cache

@@ -21,7 +21,7 @@ from gan_lab.config.composition import check_parts
 from gan_lab.config.sections import Evaluation, Tracking, Trainer, sections
 from gan_lab.core.hooks import EMA
 from gan_lab.core.loop import Game
-from gan_lab.core.runtime import Runtime, choose_device, has_bf16_units
+from gan_lab.core.runtime import Runtime, choose_device, fastest_precision, has_bf16_units
 from gan_lab.core.types import Phase
 from gan_lab.datasets.cache import cache_folder
 from gan_lab.datasets.columns import described, to_plain
@@ -97,10 +97,11 @@ def assemble(config: DictConfig) -> Assembly:
         with contextlib.suppress(OSError):  # jobs of a sweep share compiled code
             make_private(folder := cache_folder() / "compiled")  # others must not put code there
             os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    # Networks on the meta device have shapes and no numbers: for tests. `check_directory` refuses it.
+    device = torch.device("meta") if trainer.device == "meta" else choose_device(trainer.device)
     runtime = Runtime(
-        # Networks on the meta device have shapes and no numbers: for tests. `check_directory` refuses it.
-        torch.device("meta") if trainer.device == "meta" else choose_device(trainer.device),
-        trainer.precision,
+        device,
+        fastest_precision(device) if trainer.precision == "auto" else trainer.precision,
         channels_last=trainer.channels_last,
         compile=trainer.compile_mode if trainer.compile else None,
         deterministic=trainer.deterministic,
@@ -219,7 +220,7 @@ def _speed(trainer: Trainer, runtime: Runtime) -> list[str]:
     lines = []
     if trainer.reuse_fakes:
         lines.append("trainer.reuse_fakes: G trains on the fakes that D saw; that is another algorithm")
-    if trainer.precision == "bf16" and runtime.device.type == "cpu" and not has_bf16_units():
+    if runtime.precision == "bf16" and runtime.device.type == "cpu" and not has_bf16_units():
         lines.append("this CPU has no units for bf16: trainer.precision=fp32 may be faster here")
     return lines
 
@@ -240,7 +241,7 @@ def describe(config: DictConfig, assembly: Assembly) -> list[str]:
     lines = [
         f"task {config.task.name}  {nets}  loss {config.loss.name}{regularizers}",
         f"data {config.dataset.name} ({len(assembly.data):,} of {shape}{degraded})  {trainer.images:,} images in "
-        f"batches of {trainer.batch_size}  on {game.runtime.device}{threads}, {trainer.precision}",
+        f"batches of {trainer.batch_size}  on {game.runtime.device}{threads}, {game.runtime.precision}",
     ]
     lines += assembly.notes
     if skipped := assembly.data.skipped:

@@ -17,6 +17,7 @@ from gan_lab.core.restore import part_of
 from gan_lab.core.runtime import choose_device
 from gan_lab.run.assembly import Assembly, assemble, state_bytes
 from gan_lab.run.health import remembered
+from gan_lab.run.precision import settle_precision
 from gan_lab.run.warm_start import initialize_from
 from gan_lab.tracking.run_directory import RunDirectory
 from gan_lab.tracking.server import decide_mode
@@ -24,6 +25,7 @@ from gan_lab.tracking.server import decide_mode
 
 def preflight(config: DictConfig, path: Path) -> Assembly:
     """Build and check the parts of a run. Raises ValueError where the run cannot start. Writes nothing."""
+    settle_precision(config, path)
     assembly = assemble(config)
     directory = RunDirectory(path)
     check_directory(directory, assembly, config)

@@ -16,6 +16,7 @@ from gan_lab.core.files import printable
 from gan_lab.display.terminal import terminal
 from gan_lab.run.assembly import Assembly, assemble
 from gan_lab.run.failures import out_of_memory
+from gan_lab.run.precision import settle_precision
 from gan_lab.run.preflight import check_directory
 from gan_lab.run.selection import Report
 from gan_lab.run.signals import Interrupted
@@ -49,6 +50,7 @@ def run(
     directory = RunDirectory(path)
     codes: list[int] = []
     with _could_not_start(directory, config, refused, codes.append):
+        settle_precision(config, path)
         if finished(directory, config):
             terminal().print(f"already finished: {path}", markup=False)
             codes.append(0)
