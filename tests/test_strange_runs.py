@@ -121,6 +121,7 @@ OPTIMIZERS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a list in a list": (lambda state: state.update(exp_avg=[[[]]]), "exp_avg is no plain tensor"),
     "a moment of another shape": (lambda state: state.update(exp_avg=torch.zeros(7)), "another network"),
     "a step that is text": (lambda state: state.update(step="evil"), "step is no number"),
+    "two steps": (lambda state: state.update(step=torch.ones(2)), "step is no count"),
     "a moment left out": (lambda state: state.pop("exp_avg"), "lacks a part"),
 }
 

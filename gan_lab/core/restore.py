@@ -79,7 +79,8 @@ def _check_moments(state: Mapping[Any, Any], parameter: Tensor, where: str) -> N
             _check_tensor(value, value, f"{where}/{name}")
         elif value is not None and not isinstance(value, (bool, int, float)):
             raise BadFile(f"the checkpoint's {where}/{name} is no number")
-    if not (torch.as_tensor(state.get("step", 0)) >= 0).all():
+    step = torch.as_tensor(state.get("step", 0))
+    if step.dim() or not step >= 0:
         raise BadFile(f"the checkpoint's {where}/step is no count")
 
 
