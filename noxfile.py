@@ -1,4 +1,6 @@
-"""nox: lint, types and tests. `nox -s recipes` trains, `bench` times, `faults`, `soak`, `fuzz` break: long.
+"""nox: lint, types and tests. `nox -s slow` is the rest of the suite, which CI runs, too.
+
+`nox -s recipes` trains, `bench` times, `faults`, `soak`, `fuzz` break: long.
 
 An environment holds torch once: with an active virtual environment the sessions run in it, else in one of their own.
 """
@@ -21,6 +23,12 @@ def install(session: nox.Session) -> None:
         session.install("-e", ".[dev]")
 
 
+def run_tests(session: nox.Session, which: str) -> None:
+    """Those with this mark, or the ones that the command line names."""
+    chosen = session.posargs or ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-m", which)
+    session.run("pytest", *chosen, env={"OMP_NUM_THREADS": "1"})
+
+
 @nox.session(venv_backend="venv")
 def lint(session: nox.Session) -> None:
     """Style, formatting, YAML and spelling; an environment of its own, without torch."""
@@ -40,10 +48,16 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend=BACKEND)
 def tests(session: nox.Session) -> None:
-    """The test suite: two processes of one thread each, in minutes on two cores."""
+    """The quick tests: two processes of one thread each, in minutes on two cores."""
     install(session)
-    split = () if session.posargs else ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
-    session.run("pytest", *split, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    run_tests(session, "not slow")
+
+
+@nox.session(venv_backend=BACKEND)
+def slow(session: nox.Session) -> None:
+    """The tests that take more than a few seconds each: killed runs, sweeps, a browser, a small fuzz."""
+    install(session)
+    run_tests(session, "slow")
 
 
 @nox.session(venv_backend=BACKEND)

@@ -87,6 +87,7 @@ def test_an_experiment_chooses_parts_and_sets_stable_sections_only(name: str) ->
             assert set(chosen) <= set(presets.options(group))
 
 
+@pytest.mark.slow
 def test_every_experiment_composes_with_every_part_and_preset() -> None:
     """Each composition takes the next choice of every group: every choice occurs with several experiments, and every
     experiment with three choices of each group. An experiment sets no part's fields, as the test above says, so what
@@ -171,6 +172,7 @@ def test_own_presets_and_experiments_train(mine: Path) -> None:
     assert summary["config_hash"] == identity.config_hash(written)
 
 
+@pytest.mark.slow
 def test_own_presets_are_swept(mine: Path) -> None:
     words = [word for word in TINY if not word.startswith("generator")]
     assert main(["train", "-m", "--config-dir", "mine", *words, "generator=narrow,mlp", "sweep_dir=out"]) == 0

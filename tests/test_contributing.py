@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import nn
@@ -40,6 +41,7 @@ def write(folder: Path, pictures: np.ndarray, label: np.ndarray) -> None:
         Image.fromarray(picture).save(place / f"{i:04d}.png")
 
 
+@pytest.mark.slow
 def test_a_users_own_extractor_scores_a_users_own_scans(tmp_path: Path) -> None:
     (source,) = re.findall(
         r"^```python\n(.*?feature_extractors\.register.*?)^```", TEXT.split("## Measure")[1], re.S | re.M

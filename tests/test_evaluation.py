@@ -72,6 +72,7 @@ def test_scores_while_training_are_marked_and_the_best_checkpoint_is_kept(folder
     assert not any(name.startswith("selection/") for name in summary(run)["metrics"])
 
 
+@pytest.mark.slow
 def test_an_older_best_checkpoint_outlives_the_newest_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ever_worse = itertools.count(1.0)
     monkeypatch.setattr("gan_lab.metrics.measures.frechet_distance", lambda *statistics: next(ever_worse))

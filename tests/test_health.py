@@ -150,6 +150,7 @@ def test_a_collapsed_generator_is_told_everywhere(tmp_path: Path, capsys: pytest
     assert "health    G repeats itself, 2,400 to 3,200 images" in out
 
 
+@pytest.mark.slow
 def test_a_healthy_game_is_told_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     words = [*TINY, "generator.width=32", "discriminator.width=32", "experiment=ring", "trainer.images=4000"]
@@ -173,6 +174,7 @@ def test_an_untrained_generator_is_not_called_collapsed(tmp_path: Path) -> None:
     assert warnings(tmp_path / "run") == {}
 
 
+@pytest.mark.slow
 def test_it_changes_no_bit_of_the_training(tmp_path: Path) -> None:
     """With batch norm, spectral norm and dropout's generators in play."""
     words = [
@@ -196,6 +198,7 @@ def test_it_changes_no_bit_of_the_training(tmp_path: Path) -> None:
     assert not any(name.startswith("health/") for record in records(tmp_path / "false") for name in record)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_warns_as_one_that_was_never_stopped(tmp_path: Path) -> None:
     assert main([*STUCK, "trainer.images=3200", f"run_dir={tmp_path / 'whole'}"]) == 0
     for images in (1600, 2400, 3200):
@@ -208,6 +211,7 @@ def test_a_run_that_goes_on_warns_as_one_that_was_never_stopped(tmp_path: Path) 
     assert health[0] == health[1]
 
 
+@pytest.mark.slow
 def test_it_can_be_switched_on_and_off_between_two_parts(tmp_path: Path) -> None:
     run = tmp_path / "run"
     for images, health in ((400, "false"), (800, "true"), (1200, "false")):

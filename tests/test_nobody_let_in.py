@@ -143,6 +143,7 @@ def test_a_sweeps_name_leads_nowhere_else(name: str, refused: Callable[..., str]
     assert "sweep_name" in refused("-m", *TINY, "trainer.seed=1,2", f"sweep_name={name}")
 
 
+@pytest.mark.slow
 def test_a_file_of_the_current_folder_stands_in_for_no_module(workdir: Path) -> None:
     """Hydra looks for plug-ins, and others for modules that are not installed, wherever Python looks."""
     Path("hydra_plugins/evil").mkdir(parents=True)

@@ -56,6 +56,7 @@ def test_the_demonstration_does_what_it_says(tmp_path: Path) -> None:
     assert all(summary["metrics"]["modes"]["value"] >= 1 for summary in summaries)
 
 
+@pytest.mark.slow
 def test_every_command_of_the_readme_composes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each `gan-lab train` line is accepted up to where it would train."""
     import shlex
@@ -108,6 +109,7 @@ def test_there_are_exactly_two_set_up_commands() -> None:
     assert test_command in (ROOT / ".ci/run").read_text()
 
 
+@pytest.mark.slow
 def test_contributing_adds_a_generator_in_one_file(workdir: Path) -> None:
     from gan_lab.cli import main
 

@@ -33,6 +33,7 @@ def quick(workdir: Path, *words: str) -> int:
     return main(["train", *RUN, "run_dir=run", "schedule/learning_rate=constant", *words])
 
 
+@pytest.mark.slow
 def test_more_images_continue_and_a_finished_run_is_left_alone(
     workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

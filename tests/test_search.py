@@ -67,6 +67,7 @@ def test_hydras_grammar_as_optunas_distributions(word: str, expected: Any) -> No
 # -- searching ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_search_tells_its_best_trials_and_does_no_more_than_it_was_asked_for(
     workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +96,7 @@ def records(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_grid_ends_with_its_points_and_a_database_keeps_a_study(workdir: Path) -> None:
     storage = "hydra.sweeper.storage='sqlite:///study.db'"
     words = [*SEARCH, "loss=hinge,minimax", "trainer.seed=range(1,3)", "hydra.sweeper.sampler=grid", storage]
@@ -120,6 +122,7 @@ class Troubled(NonSaturating):
         return super().generator(forward)
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_stops_no_other(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*SEARCH, "loss=troubled_search", "trainer.seed=1,2,3", "hydra.sweeper.sampler=grid"]
     assert main([*words, "hydra.sweeper.pruner=none"]) == 1
@@ -168,6 +171,7 @@ def test_a_job_that_is_worse_than_others_were_gives_up(tmp_path: Path) -> None:
         assert bool(report(100, {"fd": value})) is stops, name
 
 
+@pytest.mark.slow
 def test_a_pruned_run_ends_as_that_and_is_no_failure(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of two that are told apart by a rate of zero: the frozen generator never gets a mode."""
     words = [*SEARCH, "trainer.images=25600", "trainer.batch_size=128", "evaluation.every=6400"]

@@ -93,6 +93,7 @@ def test_a_second_interrupt_is_at_once() -> None:
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_a_job_that_slurm_queues_again_has_its_folder_again(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder named by the time would begin at zero each time."""
     monkeypatch.setenv("SLURM_JOB_ID", "77")

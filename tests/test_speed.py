@@ -195,6 +195,7 @@ def test_the_host_reads_no_value_between_two_log_points(
 # -- where the time goes -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 2, 4])  # in the main phase, in the step that is counted, and resting there
 def test_the_profile_names_every_phase_and_changes_nothing(every: int) -> None:
     words = (*POINTS, "regularizer=[r1]", f"regularizer.r1.every={every}", "task.n_critic=2", "trainer.batch_size=8")
@@ -246,6 +247,7 @@ def test_a_run_that_is_too_short_to_be_looked_at_says_so() -> None:
 # -- compiled ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_game_compiles_anew_and_may_have_many_variants(monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch goes back to eager code silently after eight variants of one function, those of earlier runs included."""
     compiled: list[torch.Tensor] = []
@@ -267,6 +269,7 @@ def test_every_game_compiles_anew_and_may_have_many_variants(monkeypatch: pytest
     assert len(compiled) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 def test_a_compiled_run_trains_alike(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("GAN_LAB_CACHE", str(tmp_path))

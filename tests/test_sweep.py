@@ -76,6 +76,7 @@ def game_of(folder: Path) -> Any:
     return state["game"]
 
 
+@pytest.mark.slow
 def test_trouble_in_one_job_neither_stops_nor_falsifies_another(
     workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,6 +125,7 @@ def _with_loss(sweep: Path) -> list[dict[str, Any]]:
     return [json.loads((folder / "summary.json").read_text()) | {"loss": loss} for folder, loss in _folders(sweep)]
 
 
+@pytest.mark.slow
 def test_an_impossible_pair_is_one_failed_job_with_its_reason(
     workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,6 +136,7 @@ def test_an_impossible_pair_is_one_failed_job_with_its_reason(
     assert "Traceback" not in said.err
 
 
+@pytest.mark.slow
 def test_the_default_folder_is_the_same_for_the_same_command(workdir: Path) -> None:
     for words in (["trainer.seed=1,2"], ["trainer.seed=1,2", "tracking.log_every=128"], ["trainer.seed=3,4"]):
         assert main([*SWEEP, *words]) == 0
@@ -143,6 +146,7 @@ def test_the_default_folder_is_the_same_for_the_same_command(workdir: Path) -> N
     assert {len(summaries(Path("sweeps") / name)) for name in folders} == {2}
 
 
+@pytest.mark.slow
 def test_the_table_shows_what_differs_and_only_this_commands_jobs(
     workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -227,6 +231,7 @@ def search(params: str) -> str:
     return f"# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      {params}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_shipped_search_is_data_of_which_every_value_is_right(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -255,6 +260,7 @@ def test_a_shipped_search_is_data_of_which_every_value_is_right(
     assert set(started) == {jobs}
 
 
+@pytest.mark.slow
 def test_a_search_sweeps_without_a_flag_and_the_command_line_wins(
     searches: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -414,6 +420,7 @@ def test_what_differs_is_named_briefly_and_without_doubt() -> None:
     assert list(plan.differing_keys(clash).values()) == ["a.b.c", "d.b.c"]
 
 
+@pytest.mark.slow
 def test_a_job_whose_folder_holds_another_configs_run_is_refused_in_the_table_too(
     workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -107,6 +107,7 @@ def test_without_its_package_the_extra_is_named(
     assert f'needs {module}: pip install "hydra-gan-lab[' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_laptop_preset_is_joblib_with_a_core_to_spare(tmp_path: Path) -> None:
     """In a process of its own: with one job at a time joblib works in this one, and leaves Hydra's state behind."""
     pytest.importorskip("joblib")

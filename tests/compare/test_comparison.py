@@ -415,6 +415,7 @@ def test_json_holds_every_value(tmp_path: Path) -> None:
     assert content["provenance"]["samples"] == 1000
 
 
+@pytest.mark.slow
 def test_a_real_sweep_with_a_job_that_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,6 +78,7 @@ def test_samples_are_shown_at_equal_images_of_the_run_nearest_to_the_mean(compar
     assert all(picture.startswith("data:image/webp;base64,") for row in samples["rows"] for picture in row["pictures"])
 
 
+@pytest.mark.slow
 def test_two_hundred_runs_stay_below_six_megabytes(tmp_path: Path) -> None:
     """Planted runs with long logs, 67 settings, and pictures that do not compress."""
     import numpy as np

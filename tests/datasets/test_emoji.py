@@ -58,6 +58,7 @@ def test_transparent_pixels_become_white() -> None:
     assert (made[2:] == 255).all()
 
 
+@pytest.mark.slow
 @needs_packages
 def test_the_pairs_are_those_of_both_makers_and_no_base_is_in_both_splits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -155,6 +155,7 @@ def test_torch_fidelity_says_the_same_of_the_same_features(digits: tuple[Any, Ev
     assert score["deviation"] == pytest.approx(theirs["inception_score_std"], rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
 def test_on_clothes_real_pictures_are_better_than_blurred_ones_and_those_than_noise() -> None:
     dataset, evaluator = build("fashion_mnist", ["fd", "coverage", "memorization"])

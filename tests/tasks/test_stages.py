@@ -28,6 +28,7 @@ STAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STAGES)
 def test_a_run_that_is_killed_in_any_stage_ends_in_the_same_bits(name: str, tmp_path: Path) -> None:
     words, stages = [*EACH, *STAGES[name][0]], STAGES[name][1]

@@ -228,6 +228,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_to_the_same_bits_pool_included(whole: Path, tmp_path: Path) -> None:
     kill_after((32,), RUN, tmp_path)
     assert main(["train", *RUN, f"run_dir={tmp_path / '32'}"]) == 0
