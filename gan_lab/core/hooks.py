@@ -178,8 +178,8 @@ class Log(Hook):
     def recall(self, memory: Mapping[str, Any], device: torch.device) -> None:
         """Restore the window of `memory()`."""
         self._values = {name: [values.to(device)] for name, values in memory["values"].items()}
-        self._tally = {phase: list(counts) for phase, counts in memory["tally"].items()}
-        self._since, self.sound, self._start = memory["since"], memory["sound"], None
+        self._tally = {phase: [int(count) for count in counts] for phase, counts in memory["tally"].items()}
+        self._since, self.sound, self._start = int(memory["since"]), int(memory["sound"]), None
 
     def restart(self, images: int) -> None:
         """Clear the window and begin a new one at so many images, as after a rollback."""

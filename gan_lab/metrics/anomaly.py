@@ -38,7 +38,7 @@ class AUROC(OfColumns):
         return seen[self.column]
 
     def of(self, score: Tensor, anomaly: Tensor) -> float:
-        return float(binary_auroc(ranked(score, anomaly), anomaly.long()))
+        return min(float(binary_auroc(ranked(score, anomaly), anomaly.long())), 1.0)  # it rounds above 1
 
     def __call__(self, seen: MetricInputs) -> float | None:
         anomaly = seen["anomaly"]
@@ -52,6 +52,20 @@ class ScoreAUROC(AUROC):
     """The area under the ROC curve of the score."""
 
     word, reads = "auroc", frozenset({"score", "anomaly"})
+
+
+@metrics.register("paper_auroc")
+class PaperAUROC(AUROC):
+    """The same of the score that the task's paper has, whichever is the task's score."""
+
+    word, column, headline, reads = "paper_auroc", "paper", False, frozenset({"paper", "anomaly"})
+
+
+@metrics.register("energy_auroc")
+class EnergyAUROC(AUROC):
+    """The same of the energy (`tasks.typical`), whichever is the task's score."""
+
+    word, column, headline, reads = "energy_auroc", "energy", False, frozenset({"energy", "anomaly"})
 
 
 @metrics.register("image_auroc")

@@ -254,9 +254,24 @@ def remembered(memory: Mapping[str, Any], device: torch.device) -> dict[str, Any
     return {
         "norms": {name: list(values.to(device)) for name, values in memory["norms"].items()},
         "seen": {name: [values.to(device)] for name, values in memory["seen"].items()},
-        "warned": {signal: HealthWarning(**warned) for signal, warned in memory["warned"].items()},
-        "values": dict(memory["values"]),
-    } | {name: memory[name] for name in ("first", "usual", "margins")}
+        "first": {name: float(value) for name, value in memory["first"].items()},
+        "usual": {name: _numbers(values) for name, values in memory["usual"].items()},
+        "margins": _numbers(memory["margins"]),
+        "values": {signal: _numbers(values) for signal, values in memory["values"].items()},
+        "warned": {signal: _warning(warned) for signal, warned in memory["warned"].items()},
+    }
+
+
+def _numbers(values: Any) -> list[float]:
+    return [float(value) for value in values]
+
+
+def _warning(saved: Mapping[str, Any]) -> HealthWarning:
+    numbers = {name: int(saved[name]) for name in ("images", "last")} | {
+        name: float(saved[name]) for name in ("value", "threshold")
+    }
+    words = {name: str(saved[name]) for name in ("signal", "title", "level", "found", "advice")}
+    return HealthWarning(**words, **numbers)  # type: ignore[arg-type]
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

@@ -60,14 +60,15 @@ class TrainedRun:
                 f"(missing: {', '.join(missing)})"
             )
         shape, num_classes = tuple(self.about["sample_shape"]), self.about["num_classes"]
-        known = self.about.get("columns")  # older versions did not save them
-        self.columns = from_plain(known) if known else described_by(shape, num_classes)
+        columns = self.about.get("columns")  # older versions did not save them
+        self.columns = from_plain(columns) if columns else described_by(shape, num_classes)
         with Affordable():
             self.task = build_task(self.config, self.columns, supplied_values(shape, num_classes), seed=0)
         parts = part_of(state, "game", "parts")
         self.nets: nn.ModuleDict = self.task.nets
         check_part(self.nets, part_of(parts, "task/nets"), "task/nets")
         self.nets.load_state_dict(parts["task/nets"])
+        self._load_memory(parts, choose_device(device))
         self.weights = "last"
         if "hook/EMA" in parts:
             self.weights = f"ema {trainer.ema}"
@@ -75,6 +76,15 @@ class TrainedRun:
             check_part(averaged, parts["hook/EMA"], "hook/EMA")
             averaged.load_state_dict(parts["hook/EMA"])
         self.nets.to(choose_device(device))
+
+    def _load_memory(self, parts: Mapping[str, Any], device: torch.device) -> None:
+        """What the task has learnt besides its networks, such as running moments."""
+        for name, part in vars(self.task).items():
+            saved = parts.get(f"task/{name}")
+            if isinstance(part, nn.Module) and part is not self.nets and saved is not None:
+                check_part(part, saved, f"task/{name}")
+                part.load_state_dict(saved)
+                part.to(device)
 
     def labels(self, text: str) -> Tensor:
         """Classes [n] from `3`, `3,5` or their names.

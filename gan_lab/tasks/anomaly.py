@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from gan_lab.display.pictures import Sheet, beside
 from gan_lab.registry import Positive, Weight, tasks
 from gan_lab.tasks.contract import Example, Parts, Task, chosen_rows, device_of, picture_values, tried_out
 from gan_lab.tasks.judged import JudgedPass, check_needs, offered
+from gan_lab.tasks.typical import Typical
 
 
 class DetectionPass(JudgedPass):
@@ -40,6 +41,19 @@ class DetectionPass(JudgedPass):
     @cached_property
     def real(self) -> Tensor:
         return self.probe("real", self.picture)
+
+    @cached_property
+    def reconstruction(self) -> Tensor:
+        raise AssertionError("a detector says what it makes of a picture")
+
+    @cached_property
+    def vector(self) -> Tensor:
+        """What `Typical` knows a picture by, [B, D]."""
+        raise AssertionError("a detector says what it knows a picture by")
+
+    @property
+    def error(self) -> Tensor:
+        return self.reconstruction.float() - self.picture
 
 
 class Gap:
@@ -64,19 +78,27 @@ def absolute(x: Tensor, y: Tensor) -> Tensor:
     return per_sample((x.float() - y.float()).abs())
 
 
+Score = Literal["paper", "energy"]
+RESIDUALS = frozenset({"paper", "energy", "image", "feature"})
+
+
 class Detection(Task):
-    """What all detectors share. A subclass makes `nets`, and says `residuals` and `phases`.
+    """What all detectors share. A subclass makes `nets` and `typical`, and says `residuals` and `phases`.
 
     Columns of examples: pictures as `sample`, what the networks make of them as `reconstruction`, the `score`, `map`
     [n, H, W] of absolute differences, the residuals by name, and `anomaly` (0 normal, 1 not) where the data know it.
+    The score is one of the residuals: the `paper`'s, or the `energy` of `typical.Typical`.
     """
+
+    typical: Typical
+    score: Score
 
     needs_data = deterministic = detects = True
     conditional = False  # no network looks at labels
     forward_pass: type[DetectionPass] = DetectionPass
     measures = (
-        "normal_score", "auroc", "average_precision", "pixel_auroc", "image_auroc", "feature_auroc", "neighbour_bar",
-        "pca_bar",
+        "normal_score", "auroc", "average_precision", "pixel_auroc", "paper_auroc", "energy_auroc", "image_auroc",
+        "feature_auroc", "neighbour_bar", "pca_bar",
     )  # fmt: skip
 
     def _check_data(self, parts: Parts) -> tuple[int, int, int]:
@@ -85,7 +107,7 @@ class Detection(Task):
         if column is None or column.kind != "picture":
             raise ValueError("this task wants pictures, in a column sample; choose another data set")
         self.known = frozenset(parts.columns) & {"anomaly", "mask"}
-        self.columns = frozenset({"sample", "reconstruction", "score", "map", "image", "feature"}) | self.known
+        self.columns = self.known | RESIDUALS | {"sample", "reconstruction", "score", "map"}
         shape: tuple[int, int, int] = column.shape
         return shape
 
@@ -100,26 +122,30 @@ class Detection(Task):
             )
         return encoder
 
-    def _judge(self, discriminator: nn.Module, shape: tuple[int, int, int]) -> None:
-        """Note what the discriminator offers. Raises ValueError where that is no features."""
+    def _judge(self, discriminator: nn.Module, shape: tuple[int, int, int]) -> int:
+        """The number of the discriminator's features; notes what it offers. Raises ValueError where that is none."""
         blank = torch.zeros(2, *shape, device=next(discriminator.parameters()).device)
-        self.offers = offered(discriminator, tried_out("the discriminator", discriminator, blank, None))
+        output = tried_out("the discriminator", discriminator, blank, None)
+        self.offers = offered(discriminator, output)
         if "features" not in self.offers:
             raise ValueError(
                 f"{type(discriminator).__name__} returns no features, which this task compares; choose "
                 "discriminator=dcgan, or see DiscriminatorOutput"
             )
         self.judges_rows = judges_rows(discriminator)
+        return features_of(output).shape[1]
 
     def residuals(self, nets: nn.ModuleDict, pictures: Tensor) -> Example:
-        """`reconstruction` [B, C, H, W], `score` [B] and its parts for pictures on the networks' device."""
+        """`reconstruction`, `vector`, and `paper`, `image` and `feature` [B] for pictures on the networks' device."""
         raise NotImplementedError
 
     @torch.no_grad()
     def detect(self, nets: nn.ModuleDict, pictures: Tensor) -> Example:
         """The residuals of pictures [B, C, H, W] in [-1, 1], with their `map`, on the CPU."""
         found = self.residuals(nets, pictures.to(device_of(nets)))
-        found["map"] = (found["reconstruction"].float() - pictures.to(device_of(nets))).abs().mean(1)
+        error = found["reconstruction"].float() - pictures.to(device_of(nets))
+        found["energy"] = self.typical.energy(found.pop("vector"), error)
+        found |= {"score": found[self.score], "map": error.abs().mean(1)}
         return {name: column.float().cpu() for name, column in found.items()}
 
     def examples(self, nets: nn.ModuleDict, num: int, seed: int, data: Data | None) -> Iterator[Example]:
@@ -153,9 +179,10 @@ def vector_size(generator: nn.Module, shape: tuple[int, ...]) -> int:
 
 
 def features_of(output: Any) -> Tensor:
-    """The last features that a discriminator returns."""
+    """The last features that a discriminator returns, [B, D]: of a map, the means over places."""
     assert isinstance(output, DiscriminatorOutput)
-    return output.features[-1]
+    features = output.features[-1]
+    return features.flatten(2).mean(2) if features.dim() > 2 else features
 
 
 # -- f-AnoGAN ----------------------------------------------------------------------------------------------------------
@@ -182,6 +209,10 @@ class FAnoGANPass(DetectionPass):
     def features(self) -> Tensor:
         return features_of(self.net("discriminator")(self.picture, None))
 
+    @property
+    def vector(self) -> Tensor:
+        return self.features
+
     @cached_property
     def reconstruction_features(self) -> Tensor:
         return features_of(self.net("discriminator")(self.reconstruction, None))
@@ -194,8 +225,9 @@ class FAnoGAN(Detection):
     For `gan_images` images D moves `n_critic` times and G once, with any loss; the paper has WGAN-GP's. Then both rest,
     and an encoder E learns to minimize, by pictures x,
         |x - G(E(x))|^2 / n + kappa |f(x) - f(G(E(x)))|^2 / n_d  (eq. 5, izi_f),
-    with f the discriminator's features. The same expression is a picture's score (eq. 6). Raises ValueError where G
-    takes no vector, D returns no features, the encoder's code does not fit, or the run ends before the encoder begins.
+    with f the discriminator's features. The same expression is a picture's score (eq. 6); with `score=energy` it is
+    that of `typical.Typical`, by f(x) and the pixels' errors. Raises ValueError where G takes no vector, D returns no
+    features, the encoder's code does not fit, or the run ends before the encoder begins.
     """
 
     players: Mapping[str, tuple[str, ...]] = {
@@ -205,12 +237,18 @@ class FAnoGAN(Detection):
     forward_pass = FAnoGANPass
 
     def __init__(
-        self, parts: Parts, *, gan_images: Positive = 64_000, n_critic: Positive = 1, kappa: Weight = 1.0
+        self,
+        parts: Parts,
+        *,
+        gan_images: Positive = 64_000,
+        n_critic: Positive = 1,
+        kappa: Weight = 1.0,
+        score: Score = "paper",
     ) -> None:
         shape = self._check_data(parts)
         self.gan_images = self.selects_from = gan_images
-        self.n_critic, self.kappa = n_critic, kappa
-        self.conditions = f"kappa={kappa}"
+        self.n_critic, self.kappa, self.score = n_critic, kappa, score
+        self.conditions = f"kappa={kappa}, score={score}"
         self.augment = parts.augment()
         values = {"num_classes": None, **picture_values(shape)}
         generator, discriminator = parts.generator(**values), parts.discriminator(sample_shape=shape, **values)
@@ -222,7 +260,7 @@ class FAnoGAN(Detection):
                 "encoder": self._encoder(parts, shape, self.latent_dim),
             }
         )
-        self._judge(discriminator, shape)
+        self.typical = Typical(self._judge(discriminator, shape), shape)
         self.offers |= {"latent"}
 
     def check_duration(self, images: int) -> None:
@@ -244,11 +282,15 @@ class FAnoGAN(Detection):
         if self.kappa:
             encode["feature"] = Gap(self.kappa, "features", "reconstruction_features", squared)
         first = [replace(phase, stop=self.gan_images) for phase in regularized(game, regularizers)]
-        return [*first, Phase("encoder", "encoder", encode, start=self.gan_images)]
+        return [*first, Phase("encoder", "encoder", encode, start=self.gan_images, after=(self.typical.after_step,))]
 
     def residuals(self, nets: nn.ModuleDict, pictures: Tensor) -> Example:
-        """`image` and `feature` [B], whose weighted sum is the `score`."""
+        """`image` and `feature` [B], whose weighted sum is the `paper`'s score."""
         made = nets["generator"](nets["encoder"](pictures).mean((2, 3)), None)
         image = squared(pictures, made)
-        feature = squared(*(features_of(nets["discriminator"](x, None)) for x in (pictures, made)))
-        return {"reconstruction": made, "score": image + self.kappa * feature, "image": image, "feature": feature}
+        features = [features_of(nets["discriminator"](x, None)) for x in (pictures, made)]
+        feature = squared(*features)
+        return {
+            "reconstruction": made, "vector": features[0], "paper": image + self.kappa * feature, "image": image,
+            "feature": feature,
+        }  # fmt: skip

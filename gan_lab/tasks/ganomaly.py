@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from gan_lab.core.types import AdversarialLoss, AdversarialTerm, Phase, Term, regularized
 from gan_lab.registry import Weight, tasks
-from gan_lab.tasks.anomaly import Detection, DetectionPass, Gap, absolute, features_of, squared, vector_size
+from gan_lab.tasks.anomaly import Detection, DetectionPass, Gap, Score, absolute, features_of, squared, vector_size
 from gan_lab.tasks.contract import Example, Parts, picture_values
 from gan_lab.tasks.judged import check_needs
+from gan_lab.tasks.typical import Typical
 
 
 class GANomalyPass(DetectionPass):
@@ -24,6 +25,10 @@ class GANomalyPass(DetectionPass):
     def code(self) -> Tensor:
         code: Tensor = self.net("encoder")(self.picture).mean((2, 3))
         return code
+
+    @property
+    def vector(self) -> Tensor:
+        return self.code
 
     @cached_property
     def reconstruction(self) -> Tensor:
@@ -53,8 +58,9 @@ class GANomaly(Detection):
 
     The player `generator` minimizes  feature_weight |f(x) - f(x')|^2 + image_weight |x - x'| + code_weight
     |E(x) - E'(x')|^2  (eq. 1 to 4, each a mean over its numbers), and `adversarial_weight` times the generator's half
-    of the loss, which the paper leaves out. A picture's score is |E(x) - E'(x')| (eq. 5, a mean). The decoder is any
-    generator of vectors. Raises ValueError for parts that do not fit.
+    of the loss, which the paper leaves out. A picture's score is |E(x) - E'(x')| (eq. 5, a mean); with
+    `score=energy` it is that of `typical.Typical`, by E(x) and the pixels' errors. The decoder is any generator of
+    vectors. Raises ValueError for parts that do not fit.
     """
 
     players: Mapping[str, tuple[str, ...]] = {
@@ -71,9 +77,10 @@ class GANomaly(Detection):
         image_weight: Weight = 50.0,
         code_weight: Weight = 1.0,
         adversarial_weight: Weight = 0.0,
+        score: Score = "paper",
     ) -> None:
         shape = self._check_data(parts)
-        self.columns |= {"code"}
+        self.score, self.conditions = score, f"score={score}"
         self.weights = {"image": image_weight, "feature": feature_weight, "code": code_weight}
         self.adversarial_weight = adversarial_weight
         self.augment = parts.augment()
@@ -85,6 +92,7 @@ class GANomaly(Detection):
             {"encoder": encoders[0], "decoder": decoder, "encoder_again": encoders[1], "discriminator": discriminator}
         )
         self._judge(discriminator, shape)
+        self.typical = Typical(size, shape)
 
     def phases(self, loss: AdversarialLoss, regularizers: Mapping[str, Any]) -> list[Phase]:
         self.boundary = getattr(loss, "boundary", None)
@@ -100,15 +108,18 @@ class GANomaly(Detection):
         if self.adversarial_weight:
             make["adversarial"] = AdversarialTerm(loss.generator, self.adversarial_weight)
         judge: dict[str, Term] = {"adversarial": AdversarialTerm(loss.discriminator)}
-        game = [Phase("discriminator", "discriminator", judge), Phase("generator", "generator", make)]
+        game = [
+            Phase("discriminator", "discriminator", judge),
+            Phase("generator", "generator", make, after=(self.typical.after_step,)),
+        ]
         return regularized(game, regularizers)
 
     def residuals(self, nets: nn.ModuleDict, pictures: Tensor) -> Example:
-        """`code`, which is the `score`, `image` and `feature` [B]."""
+        """The gap between both codes as the `paper`'s score, `image` and `feature` [B]."""
         code = nets["encoder"](pictures).mean((2, 3))
         made = nets["decoder"](code, None)
-        gap = absolute(code, nets["encoder_again"](made).mean((2, 3)))
         feature = squared(*(features_of(nets["discriminator"](x, None)) for x in (pictures, made)))
         return {
-            "reconstruction": made, "score": gap, "code": gap, "image": squared(pictures, made), "feature": feature
+            "reconstruction": made, "vector": code, "image": squared(pictures, made), "feature": feature,
+            "paper": absolute(code, nets["encoder_again"](made).mean((2, 3))),
         }  # fmt: skip

@@ -6,6 +6,7 @@ import csv
 import functools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from gan_lab.metrics.anomaly import AveragePrecision, NeighbourBar, NormalScore,
 from gan_lab.metrics.inputs import MetricInputs
 from gan_lab.run.assembly import Assembly, assemble
 from gan_lab.tasks.contract import joined
+from gan_lab.tasks.typical import Typical
 from tests.helpers import compose
 from tests.tasks.labelled import ANOMALY, GANOMALY
 from tests.tasks.small import changed, passed, phase_of, task_of, weights
@@ -130,6 +132,38 @@ def test_every_loss_and_discriminator_with_features_trains_them(task: str, loss:
     game = build(task, *words).game
     train(game, 32)
     assert all(value.isfinite().all() for value in game.nets.state_dict().values())
+
+
+def test_the_energy_is_that_of_a_gaussian_of_vectors_and_errors() -> None:
+    """By hand, with the moments of all rows: Mahalanobis' distance and errors in units of their usual size."""
+    random = torch.Generator().manual_seed(0)
+    vectors = torch.randn(500, 3, generator=random) @ torch.randn(3, 3, generator=random)
+    errors = torch.rand(500, 1, 4, 4, generator=random)
+    typical = Typical(3, (1, 4, 4))
+    runtime = SimpleNamespace(average=lambda values: None)
+    typical.after_step(SimpleNamespace(vector=vectors, error=errors, game=SimpleNamespace(runtime=runtime)))
+    covariance = np.cov(vectors.T.double().numpy(), bias=True)
+    covariance += 1e-3 * covariance.diagonal().mean() * np.eye(3)
+    gap = (vectors - vectors.mean(0)).double().numpy()
+    distance = np.einsum("bi,ij,bj->b", gap, np.linalg.inv(covariance), gap) / 3
+    normed = (errors.double() ** 2 / ((errors.double() ** 2).mean(0) + 1e-3)).mean((1, 2, 3)).numpy()
+    np.testing.assert_allclose(typical.energy(vectors, errors).numpy(), distance + normed, rtol=1e-3)
+    assert typical.energy(vectors, errors).mean() == pytest.approx(2, abs=0.06)
+    assert typical.energy(vectors + 50, errors).mean() > typical.energy(vectors, errors).mean() + 10
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_a_run_may_score_by_its_energy_and_what_it_learnt_is_in_the_state(task: str) -> None:
+    built = build(task, "task.score=energy")
+    train(built.game, 32)
+    data = OneVsRest(source="toy_labelled_16", image_size=16).load("test")
+    found = joined(task_of(built).examples(built.game.nets.eval(), 30, 0, data))
+    assert torch.equal(found["score"], found["energy"])
+    assert not torch.equal(found["score"], found["paper"])
+    other = build(task, "task.score=energy")
+    other.game.load_state_dict(built.game.state_dict())
+    again = joined(task_of(other).examples(other.game.nets.eval(), 30, 0, data))
+    assert torch.equal(found["energy"], again["energy"])
 
 
 # -- examples ----------------------------------------------------------------------------------------------------------
@@ -261,6 +295,17 @@ def test_pictures_are_scored_and_what_cannot_be_read_is_named(
     capfd.readouterr()
     assert main(["score", str(run), str(tmp_path / "in" / "1.png"), "--csv", str(tmp_path / "one.csv")]) == 0
     assert (tmp_path / "one.csv").read_text().splitlines()[1].split(",")[1] == rows[1]["score"], "alone as among others"
+
+
+def test_a_trained_run_knows_what_is_typical(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = [*QUICK, *GANOMALY, SIZE, "task.score=energy", "trainer.images=16", "evaluation.metrics=[energy_auroc]",
+             "evaluation.every=0", "evaluation.samples=30"]  # fmt: skip
+    assert main(["train", *words, f"run_dir={tmp_path}/run"]) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert main(["evaluate", f"{tmp_path}/run", "--json", f"{tmp_path}/again.json", "--metrics", "energy_auroc"]) == 0
+    value = summary["metrics"]["energy_auroc"]["value"]
+    assert 0 <= value <= 1
+    assert f"{value}" in (tmp_path / "again.json").read_text()
 
 
 @pytest.mark.parametrize(
