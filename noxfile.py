@@ -15,7 +15,7 @@ nox.options.reuse_existing_virtualenvs = True
 BACKEND = "none" if os.environ.get("VIRTUAL_ENV") else "venv"
 FILES = ["gan_lab", "tests", "noxfile.py"]
 # Lower bounds of pyproject.toml for packages that read what strangers write.
-OLDEST = ("hydra-core==1.3.8", "omegaconf==2.3.0", "safetensors==0.5.0", "pillow==10.0.0", "filelock==4.3.1")
+OLDEST = ("hydra-core==1.3.8", "omegaconf==2.3.0", "safetensors==0.5.0", "pillow==10.1.0", "filelock==4.3.1")
 
 
 def install(session: nox.Session) -> None:

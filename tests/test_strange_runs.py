@@ -172,7 +172,7 @@ def test_what_stands_in_the_place_of_a_file_is_refused_before_anything_is_writte
     assert Path(name).name in refused("train", *WORDS[:1], "trainer.images=256", *WORDS[2:])
 
 
-def test_a_pipe_in_the_place_of_a_sweeps_file_is_refused(refused: Callable[..., str]) -> None:
+def test_a_pipe_in_the_place_of_a_sweeps_file_is_refused(workdir: Path, refused: Callable[..., str]) -> None:
     Path("sweep").mkdir()
     os.mkfifo("sweep/multirun.yaml")
     words = [word for word in WORDS if not word.startswith("run_dir")]

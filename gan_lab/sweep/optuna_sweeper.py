@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from gan_lab.config.identity import job_name
+from gan_lab.core.files import BadFile, printable
 from gan_lab.display.terminal import terminal
 from gan_lab.sweep.space import import_optuna
 from gan_lab.sweep.study import ABANDONED, JOB, Search
@@ -120,8 +122,15 @@ def _was_tried_again(study: Any, job: str) -> bool:
 
 
 def scores(directory: RunDirectory, objectives: Sequence[tuple[str, bool]]) -> list[float] | None:
-    """The best score of a run; with several objectives, the last score of each. None where a score is missing."""
-    records = directory.read_metrics()
+    """The best score of a run; with several objectives, the last score of each.
+
+    None where a score is missing, or the file of scores cannot be read, which must not end the search.
+    """
+    try:
+        records = directory.read_metrics()
+    except BadFile as error:
+        print(printable(f"gan-lab: {error}"), file=sys.stderr)
+        return None
     columns = [[r[SELECTION + name] for r in records if r.get(SELECTION + name) is not None] for name, _ in objectives]
     if not all(columns):
         return None

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gan_lab.config.identity import job_name
+from gan_lab.core.files import BadFile
 from gan_lab.display.terminal import shortened, wide_terminal
 from gan_lab.metrics.base import is_headline, short_names
 from gan_lab.sweep import plan
@@ -57,10 +58,17 @@ class Job:
             status, error = "failed" if status == "failed" else "refused", refused.read_text()
         scores = {name: entry.get("value") for name, entry in summary.get("metrics", {}).items() if is_headline(name)}
         if not scores and status == "finished":
-            last = (directory.read_metrics()[-1:] or [{}])[0]
-            players = sorted(key for key in last if key.endswith("/adversarial"))
-            scores = {f"{key[0].upper()} loss": last[key] for key in players}
+            scores = _last_losses(directory)
         return Outcome(self, status, error, summary.get("seconds"), scores, summary.get("wandb") or "")
+
+
+def _last_losses(directory: RunDirectory) -> dict[str, Any]:
+    """The players' last losses by the letters of their names; none where the records cannot be read."""
+    try:
+        last = (directory.read_metrics()[-1:] or [{}])[0]
+    except BadFile:
+        return {}
+    return {f"{key[0].upper()} loss": last[key] for key in sorted(last) if key.endswith("/adversarial")}
 
 
 @dataclass

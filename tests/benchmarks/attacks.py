@@ -28,9 +28,9 @@ Attack = Callable[[Tensor, Tensor], Tensor]
 
 
 def correct(run: TrainedRun, classifier: Any) -> tuple[Tensor, Tensor]:
-    """The first held-out pictures that the classifier has right, and their classes."""
+    """Held-out pictures that the classifier has right, and their classes: random ones, as data may be sorted."""
     data: Any = run.data
-    rows = torch.arange(min(len(data), 2 * PICTURES))
+    rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[: 2 * PICTURES]
     x, label = data.fetch("sample", rows), data.fetch("label", rows)
     right = classifier(x).argmax(1) == label
     return x[right][:PICTURES], label[right][:PICTURES]
