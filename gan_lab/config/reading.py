@@ -65,7 +65,7 @@ def read_config(path: Path) -> DictConfig:
     except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise BadFile(f"{path} holds no config: {str(error).splitlines()[0]}") from error
     for section in ("trainer", "evaluation", "tracking"):
-        if section not in config:
+        if not OmegaConf.is_dict(config.get(section)):
             raise BadFile(f"{path} has no section {section}: it is no run's config")
     assert isinstance(config, DictConfig)
     return config

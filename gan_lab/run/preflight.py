@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from gan_lab.config.identity import config_hash, resolved
 from gan_lab.config.reading import read_config
+from gan_lab.config.sections import sections
 from gan_lab.core import checkpoint
 from gan_lab.core.files import content_of, named
 from gan_lab.core.hooks import Log
@@ -59,7 +60,8 @@ def check_directory(directory: RunDirectory, assembly: Assembly, config: DictCon
     directory.check(config_hash(resolved(config)), config.resume)
     saved_config = directory.path / "config.yaml"
     if directory.summary and saved_config.exists():  # a job that could not be built has only a summary
-        before = read_config(saved_config).trainer.images
+        with content_of(saved_config):
+            before = sections(read_config(saved_config))[0].images
         if before != assembly.trainer.images and (depends := assembly.about["depends_on_duration"]):
             raise ValueError(
                 f"run_dir={directory.path} was planned for {before:,} images, and "
