@@ -189,7 +189,7 @@ def score(argv: Sequence[str]) -> int:
         description="How far from normal pictures of your own are, by a run of a task that detects. Files that cannot "
         "be read are named, and the others are done.",
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="a run directory, such as of task=anomaly")
+    parser.add_argument("run", metavar="RUN", type=Path, help="a run directory, such as of task=fanogan")
     parser.add_argument("inputs", metavar="INPUT", nargs="+", type=Path, help="pictures, or folders of them")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="all scores: file, score, above_normal")
     parser.add_argument("--maps", metavar="DIR", type=Path, help="a new folder, for pictures of what is not normal")

@@ -83,7 +83,7 @@ class Detector:
         if not trained.task.detects:
             name = trained.config.task.name
             raise ValueError(
-                f"{trained.path} is a run of task={name}, which scores no pictures; give one of task=anomaly"
+                f"{trained.path} is a run of task={name}, which scores no pictures; give one of task=fanogan"
             )
         column = trained.columns["sample"]
         if column.dtype != "uint8":

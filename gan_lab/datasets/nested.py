@@ -10,10 +10,11 @@ from gan_lab import registry
 from gan_lab.datasets.store import height_width
 
 
-def labelled_pictures(name: str, path: str | None, image_size: Any) -> Any:
-    """The data set of that name, of pictures with classes. `path` is its folder, if it reads one.
+def labelled_pictures(name: str, path: str | None, image_size: Any, *, grey: bool = False) -> Any:
+    """The data set of that name, of pictures with classes, perhaps only a grey one. `path` is its folder.
 
-    Raises ValueError, which speaks of `dataset.source`, for a name that is none, and for data without classes.
+    Raises ValueError, which speaks of `dataset.source`, for a name that is none, for a folder where it reads none, and
+    for other data.
     """
     group = "dataset.source"
     cls, _ = registry.datasets.arguments(OmegaConf.create({"name": name}), group)
@@ -26,6 +27,8 @@ def labelled_pictures(name: str, path: str | None, image_size: Any) -> Any:
     if "class_folders" in takes:
         settings["class_folders"] = True
     source = registry.datasets.build(OmegaConf.create(settings), group) if "image_size" in takes else None
-    if len(getattr(source, "sample_shape", ())) != 3 or not getattr(source, "num_classes", None):
-        raise ValueError(f"{group}={name}: give a data set of pictures with labels, such as mnist5k, fashion_mnist")
+    shape: tuple[int, ...] = getattr(source, "sample_shape", ())
+    if len(shape) != 3 or (grey and shape[0] != 1) or not getattr(source, "num_classes", None):
+        what = "grey pictures" if grey else "pictures"
+        raise ValueError(f"{group}={name}: give a data set of {what} with labels, such as mnist5k, fashion_mnist")
     return source

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 from gan_lab.datasets.cache import Rows, cached, content_key
 from gan_lab.datasets.nested import labelled_pictures
 from gan_lab.datasets.stacked_modes import classified_modes, mode_of, modes_kl, modes_reached
-from gan_lab.datasets.store import Store, height_width, scale
+from gan_lab.datasets.store import Store, scale
 from gan_lab.neighbours import NearestNeighbour
 from gan_lab.registry import Positive, datasets
 
@@ -45,7 +44,7 @@ class Stacked:
         image_size: Positive | tuple[Positive, Positive] = 32,
         samples: Positive = 50_000,
     ) -> None:
-        self.source, self.samples = _grey_with_labels(source, path, height_width(image_size)), samples
+        self.source, self.samples = labelled_pictures(source, path, image_size, grey=True), samples
         self.sample_shape = (CHANNELS, *self.source.sample_shape[1:])
         self.num_classes = self.source.num_classes**CHANNELS
         self._modes: tuple[str, Tensor] | None = None  # of the samples that were last classified
@@ -92,15 +91,6 @@ class Stacked:
         if self._modes is None or self._modes[0] != digest:
             self._modes = digest, classified_modes(samples, self._known[0], self.source.num_classes)
         return self._modes[1]
-
-
-def _grey_with_labels(name: str, path: str | None, size: tuple[int, int]) -> Any:
-    source = labelled_pictures(name, path, size)
-    if source.sample_shape[0] != 1:
-        raise ValueError(
-            f"dataset.source={name}: give a data set of grey pictures with labels, such as mnist5k, fashion_mnist"
-        )
-    return source
 
 
 def _digest(values: Tensor) -> str:

@@ -218,7 +218,7 @@ class FAnoGANPass(DetectionPass):
         return features_of(self.net("discriminator")(self.reconstruction, None))
 
 
-@tasks.register("anomaly")
+@tasks.register("fanogan")
 class FAnoGAN(Detection):
     """f-AnoGAN (Schlegl et al. 2019, doi 10.1016/j.media.2019.01.010): a GAN of normal pictures, then its encoder.
 

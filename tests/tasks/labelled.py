@@ -80,5 +80,5 @@ DETECTOR = [
     "discriminator=dcgan", "discriminator.width=4", "discriminator.normalization=none", "dataset=one_vs_rest",
     "dataset.source=toy_labelled_16",
 ]  # fmt: skip
-ANOMALY = ["task=anomaly", "task.gan_images=16", *DETECTOR]
+ANOMALY = ["task=fanogan", "task.gan_images=16", *DETECTOR]
 GANOMALY = ["task=ganomaly", *DETECTOR]

@@ -49,7 +49,7 @@ class OfLogits(nn.Module):
 
 
 SIZE = "dataset.image_size=16"
-TASKS = {"anomaly": ANOMALY, "ganomaly": GANOMALY}
+TASKS = {"fanogan": ANOMALY, "ganomaly": GANOMALY}
 
 
 @functools.cache
@@ -67,7 +67,7 @@ def build(task: str, *words: str) -> Assembly:
 
 def test_the_encoder_minimizes_the_papers_residuals_and_its_score_is_the_same_expression() -> None:
     """Eq. 5 by hand: the mean square of pixels, and kappa times that of the discriminator's features."""
-    built = build("anomaly", "task.kappa=3")
+    built = build("fanogan", "task.kappa=3")
     game, task, nets = built.game, task_of(built), built.game.nets
     train(game, 16)
     before = weights(nets)
@@ -87,7 +87,7 @@ def test_the_encoder_minimizes_the_papers_residuals_and_its_score_is_the_same_ex
 
 
 def test_in_the_first_stage_the_encoder_rests_and_in_the_second_the_gan_does() -> None:
-    built = build("anomaly", "regularizer=[gradient_penalty,r1]", "regularizer.r1.every=2", "loss=wasserstein")
+    built = build("fanogan", "regularizer=[gradient_penalty,r1]", "regularizer.r1.every=2", "loss=wasserstein")
     game = built.game
     stages = []
     for images in (16, 32):
@@ -246,12 +246,12 @@ def test_the_bars_are_those_of_other_libraries() -> None:
 @pytest.mark.parametrize(
     ("task", "words", "why"),
     [
-        ("anomaly", ["task.gan_images=32"], "the encoder would begin after the end"),
-        ("anomaly", ["generator=unet", "generator.halvings=2"], "input_shape"),
-        ("anomaly", ["discriminator=toy_of_logits"], "returns no features"),
+        ("fanogan", ["task.gan_images=32"], "the encoder would begin after the end"),
+        ("fanogan", ["generator=unet", "generator.halvings=2"], "input_shape"),
+        ("fanogan", ["discriminator=toy_of_logits"], "returns no features"),
         ("ganomaly", ["dataset=toy_domains"], "wants pictures, in a column sample"),
-        ("anomaly", ["dataset.normal=3"], "classes of toy_labelled_16 are 0 to 2"),
-        ("anomaly", ["dataset.source=mixture"], "dataset.source=mixture"),
+        ("fanogan", ["dataset.normal=3"], "classes of toy_labelled_16 are 0 to 2"),
+        ("fanogan", ["dataset.source=mixture"], "dataset.source=mixture"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_played_is_refused(task: str, words: list[str], why: str) -> None:
@@ -339,7 +339,7 @@ def test_a_run_of_another_task_scores_nothing(tmp_path: Path, capfd: pytest.Capt
     write_pictures(tmp_path / "in")
     capfd.readouterr()
     assert main(["score", f"{tmp_path}/run", f"{tmp_path}/in"]) == 2
-    assert "which scores no pictures; give one of task=anomaly" in capfd.readouterr().err
+    assert "which scores no pictures; give one of task=fanogan" in capfd.readouterr().err
 
 
 def test_a_run_is_scored_by_what_its_data_know(run: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

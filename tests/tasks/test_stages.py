@@ -20,7 +20,7 @@ EACH = [
 ]  # fmt: skip
 # A checkpoint of each stage. ADDA's source lasts 16 images; the attack begins at 16, the defence lasts from 24 to 40.
 STAGES = {
-    "anomaly": ([*ANOMALY, "dataset.image_size=16", "trainer.images=32"], (8, 24)),
+    "fanogan": ([*ANOMALY, "dataset.image_size=16", "trainer.images=32"], (8, 24)),
     "ganomaly": ([*GANOMALY, "dataset.image_size=16", "trainer.images=32"], (16,)),
     "dann": ([*ADAPTATION, "task.ramp_images=32", "trainer.images=32"], (16,)),
     "adda": ([*ADDA, "trainer.images=32"], (8, 16, 24)),
