@@ -64,8 +64,8 @@ def read_config(path: Path) -> DictConfig:
         config = OmegaConf.create(read_text(path, LARGEST))  # its YAML reads 1e-3 as a number
     except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise BadFile(f"{path} holds no config: {str(error).splitlines()[0]}") from error
+    assert isinstance(config, DictConfig)
     for section in ("trainer", "evaluation", "tracking"):
         if not OmegaConf.is_dict(config.get(section)):
             raise BadFile(f"{path} has no section {section}: it is no run's config")
-    assert isinstance(config, DictConfig)
     return config
