@@ -20,7 +20,7 @@ from gan_lab.registry import metrics
 
 COMPONENTS = 32
 AT_ONCE = 500  # rows whose distances are computed together
-TOLD = "there are no examples of both kinds, normal and not"
+TOLD = "there are no examples of both kinds, normal and not, or no scores yet"
 
 
 def ranked(score: Tensor, anomaly: Tensor) -> Tensor:
@@ -44,7 +44,8 @@ class AUROC(OfColumns):
         anomaly = seen["anomaly"]
         if not 0 < int(anomaly.sum()) < len(anomaly):
             return None
-        return self.of(self.scores(seen), anomaly)
+        scores = self.scores(seen)
+        return self.of(scores, anomaly) if torch.isfinite(scores).all() else None  # before its stage has begun
 
 
 @metrics.register("auroc")
@@ -110,12 +111,14 @@ class PixelAUROC(OfColumns):
 class NormalScore(OfColumns):
     """The mean score of normal pictures: how well they are known."""
 
-    word, better, absent = "normal_score", "lower", "there are no normal examples"
+    word, better, absent = "normal_score", "lower", "there are no normal examples, or no scores yet"
     reads = frozenset({"score", "anomaly"})
 
     def __call__(self, seen: MetricInputs) -> Mapping[str, Any] | None:
         normal = seen["score"][seen["anomaly"] == 0]
-        return {"value": float(normal.double().mean()), "pictures": len(normal)} if len(normal) else None
+        if not len(normal) or not torch.isfinite(normal).all():
+            return None
+        return {"value": float(normal.double().mean()), "pictures": len(normal)}
 
 
 # -- without a network -------------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ RESIDUALS = frozenset({"paper", "energy", "image", "feature"})
 class Detection(Task):
     """What all detectors share. A subclass makes `nets` and `typical`, and says `residuals` and `phases`.
 
-    Columns of examples: pictures as `sample`, what the networks make of them as `reconstruction`, the `score`, `map`
+    Columns of examples: pictures as `sample`, what the networks make of them as `remade`, the `score`, `map`
     [n, H, W] of absolute differences, the residuals by name, and `anomaly` (0 normal, 1 not) where the data know it.
     The score is one of the residuals: the `paper`'s, or the `energy` of `typical.Typical`.
     """
@@ -107,7 +107,7 @@ class Detection(Task):
         if column is None or column.kind != "picture":
             raise ValueError("this task wants pictures, in a column sample; choose another data set")
         self.known = frozenset(parts.columns) & {"anomaly", "mask"}
-        self.columns = self.known | RESIDUALS | {"sample", "reconstruction", "score", "map"}
+        self.columns = self.known | RESIDUALS | {"sample", "remade", "score", "map"}
         shape: tuple[int, int, int] = column.shape
         return shape
 
@@ -136,14 +136,14 @@ class Detection(Task):
         return features_of(output).shape[1]
 
     def residuals(self, nets: nn.ModuleDict, pictures: Tensor) -> Example:
-        """`reconstruction`, `vector`, and `paper`, `image` and `feature` [B] for pictures on the networks' device."""
+        """`remade`, `vector`, and `paper`, `image` and `feature` [B] for pictures on the networks' device."""
         raise NotImplementedError
 
     @torch.no_grad()
     def detect(self, nets: nn.ModuleDict, pictures: Tensor) -> Example:
         """The residuals of pictures [B, C, H, W] in [-1, 1], with their `map`, on the CPU."""
         found = self.residuals(nets, pictures.to(device_of(nets)))
-        error = found["reconstruction"].float() - pictures.to(device_of(nets))
+        error = found["remade"].float() - pictures.to(device_of(nets))
         found["energy"] = self.typical.energy(found.pop("vector"), error)
         found |= {"score": found[self.score], "map": error.abs().mean(1)}
         return {name: column.float().cpu() for name, column in found.items()}
@@ -159,7 +159,7 @@ class Detection(Task):
     def sheet(self, examples: Example, data: Data | None) -> Sheet:
         """Rows of a picture, what it becomes, and their difference: the most normal ones first."""
         order = examples["score"].argsort()
-        names = ["sample", "reconstruction"]
+        names = ["sample", "remade"]
         rows = [unscale(examples[name][order]).numpy() for name in names]
         heat = examples["map"][order][:, None].expand(-1, examples["sample"].shape[1], -1, -1)
         rows.append(unscale(heat.clamp(0, 2) - 1).numpy())
@@ -291,6 +291,6 @@ class FAnoGAN(Detection):
         features = [features_of(nets["discriminator"](x, None)) for x in (pictures, made)]
         feature = squared(*features)
         return {
-            "reconstruction": made, "vector": features[0], "paper": image + self.kappa * feature, "image": image,
+            "remade": made, "vector": features[0], "paper": image + self.kappa * feature, "image": image,
             "feature": feature,
         }  # fmt: skip

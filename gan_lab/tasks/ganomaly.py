@@ -120,6 +120,6 @@ class GANomaly(Detection):
         made = nets["decoder"](code, None)
         feature = squared(*(features_of(nets["discriminator"](x, None)) for x in (pictures, made)))
         return {
-            "reconstruction": made, "vector": code, "image": squared(pictures, made), "feature": feature,
+            "remade": made, "vector": code, "image": squared(pictures, made), "feature": feature,
             "paper": absolute(code, nets["encoder_again"](made).mean((2, 3))),
         }  # fmt: skip

@@ -215,6 +215,12 @@ def test_the_areas_are_those_of_scikit_learn_also_with_ties_and_any_scale() -> N
 def test_without_both_kinds_there_is_no_area() -> None:
     assert ScoreAUROC()(inputs(torch.rand(4), torch.zeros(4, dtype=torch.long))) is None
     assert NormalScore()(inputs(torch.rand(4), torch.ones(4, dtype=torch.long))) is None
+    unknown = torch.tensor([0.5, float("nan")])
+    assert (
+        ScoreAUROC()(inputs(unknown, torch.tensor([0, 1])))
+        is NormalScore()(inputs(unknown, torch.tensor([1, 0])))
+        is None
+    )
 
 
 def test_the_pixels_area_is_over_all_pixels() -> None:

@@ -69,7 +69,7 @@ SMALLEST = {
     "adaptation": [*ADAPTATION, *SCORED, f"evaluation.every={IMAGES // 2}"],
     "adda": [*ADDA, *SCORED, f"evaluation.every={IMAGES // 2}"],
     "attack": [*ATTACK, *SCORED, f"evaluation.every={IMAGES // 2}"],
-    "fanogan": [*ANOMALY, *SCORED, "dataset.image_size=16", f"evaluation.every={IMAGES // 2}"],
+    "fanogan": [*ANOMALY, "task.gan_images=8", *SCORED, "dataset.image_size=16", f"evaluation.every={IMAGES // 2}"],
     "ganomaly": [*GANOMALY, *SCORED, "dataset.image_size=16", f"evaluation.every={IMAGES // 2}"],
 }  # fmt: skip
 # A task of noise is scored by measures that come with data or an extractor: the mixture has both.
