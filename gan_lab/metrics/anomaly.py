@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
 from gan_lab.datasets.store import scale
 from gan_lab.metrics.base import OfColumns
@@ -23,7 +22,14 @@ AT_ONCE = 500  # rows whose distances are computed together
 TOLD = "there are no examples of both kinds, normal and not, or no scores yet"
 
 
-def ranked(score: Tensor, anomaly: Tensor) -> Tensor:
+def area(score: Tensor, anomaly: Tensor) -> float:
+    """The area under the ROC curve of scores [N]."""
+    from torchmetrics.functional.classification import binary_auroc  # it imports torchvision
+
+    return min(float(binary_auroc(ranked(score), anomaly.long())), 1.0)  # it rounds above 1
+
+
+def ranked(score: Tensor) -> Tensor:
     """Scores as their ranks in [0, 1]: torchmetrics takes numbers outside of it for logits, whose sigmoid may tie."""
     return torch.unique(score.double(), return_inverse=True)[1].double() / max(len(score) - 1, 1)
 
@@ -38,7 +44,7 @@ class AUROC(OfColumns):
         return seen[self.column]
 
     def of(self, score: Tensor, anomaly: Tensor) -> float:
-        return min(float(binary_auroc(ranked(score, anomaly), anomaly.long())), 1.0)  # it rounds above 1
+        return area(score, anomaly)
 
     def __call__(self, seen: MetricInputs) -> float | None:
         anomaly = seen["anomaly"]
@@ -90,7 +96,9 @@ class AveragePrecision(AUROC):
     word, reads = "average_precision", frozenset({"score", "anomaly"})
 
     def of(self, score: Tensor, anomaly: Tensor) -> float:
-        return float(binary_average_precision(ranked(score, anomaly), anomaly.long()))
+        from torchmetrics.functional.classification import binary_average_precision
+
+        return float(binary_average_precision(ranked(score), anomaly.long()))
 
 
 @metrics.register("pixel_auroc")
@@ -104,7 +112,7 @@ class PixelAUROC(OfColumns):
         mask = (seen["mask"] > 0).flatten()
         if not 0 < int(mask.sum()) < len(mask):
             return None
-        return float(binary_auroc(ranked(seen["map"].flatten(), mask), mask.long()))
+        return area(seen["map"].flatten(), mask)
 
 
 @metrics.register("normal_score")

@@ -15,13 +15,14 @@ from omegaconf import DictConfig
 from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, roc_auc_score
-from torch import Tensor, nn
+from torch import Tensor
 
 from gan_lab import registry
 from gan_lab.cli import main
 from gan_lab.core.loop import play, train
 from gan_lab.datasets.one_vs_rest import OneVsRest
 from gan_lab.datasets.store import Store
+from gan_lab.discriminators.dcgan import DCGANDiscriminator
 from gan_lab.metrics.anomaly import AveragePrecision, NeighbourBar, NormalScore, PCABar, PixelAUROC, ScoreAUROC
 from gan_lab.metrics.inputs import MetricInputs
 from gan_lab.run.assembly import Assembly, assemble
@@ -33,19 +34,6 @@ from tests.tasks.small import changed, passed, phase_of, task_of, weights
 from tests.tasks.toys import QUICK, ROWWISE
 
 registry.load()
-
-
-@registry.discriminators.register("toy_of_logits")
-class OfLogits(nn.Module):
-    """Logits alone, no features."""
-
-    def __init__(self, image_channels: int) -> None:
-        super().__init__()
-        self.layer = nn.Conv2d(image_channels, 1, 3)
-
-    def forward(self, picture: Tensor, label: Tensor | None = None) -> Tensor:
-        logits: Tensor = self.layer(picture).mean((1, 2, 3))
-        return logits
 
 
 SIZE = "dataset.image_size=16"
@@ -254,7 +242,6 @@ def test_the_bars_are_those_of_other_libraries() -> None:
     [
         ("fanogan", ["task.gan_images=32"], "the encoder would begin after the end"),
         ("fanogan", ["generator=unet", "generator.halvings=2"], "input_shape"),
-        ("fanogan", ["discriminator=toy_of_logits"], "returns no features"),
         ("ganomaly", ["dataset=toy_domains"], "wants pictures, in a column sample"),
         ("fanogan", ["dataset.normal=3"], "classes of toy_labelled_16 are 0 to 2"),
         ("fanogan", ["dataset.source=mixture"], "dataset.source=mixture"),
@@ -263,6 +250,12 @@ def test_the_bars_are_those_of_other_libraries() -> None:
 def test_what_cannot_be_played_is_refused(task: str, words: list[str], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         build(task, *words)
+
+
+def test_a_discriminator_without_features_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DCGANDiscriminator, "forward", lambda self, picture, label=None: picture.mean((1, 2, 3)))
+    with pytest.raises(ValueError, match="returns no features"):
+        build("fanogan")
 
 
 # -- a user's own pictures ---------------------------------------------------------------------------------------------
