@@ -54,7 +54,7 @@ def test_the_generator_minimizes_the_papers_objective() -> None:
     game, task = built.game, task_of(built)
     nets, forward = game.nets, passed(game, "generator")
 
-    def nce(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def contrast(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         found = []
         pairs = zip(task.encoded(nets["generator"], x), task.encoded(nets["generator"], y), strict=True)
         for (before, after), projection in zip(pairs, nets["projections"], strict=True):
@@ -66,7 +66,7 @@ def test_the_generator_minimizes_the_papers_objective() -> None:
     a, b = forward.source, forward.real
     fake = nets["generator"](a)
     fooled = (nets["discriminator"](fake).logits - 1).square().mean() / 2
-    values = {"adversarial": fooled, "patches": nce(a, fake), "identity": nce(b, nets["generator"](b))}
+    values = {"adversarial": fooled, "patches": contrast(a, fake), "identity": contrast(b, nets["generator"](b))}
     seen = play(game, phase_of(game, "generator"))
     for name, value in values.items():
         assert float(seen[name][0]) == pytest.approx(value.item(), rel=1e-4), name
