@@ -25,7 +25,7 @@ from typing import Any
 from gan_lab.core import loop
 
 CODES = (0, 1, 2, 130)
-PATIENCE = 10.0  # seconds of computing, or of waiting without any: a busy machine makes no case a failure
+PATIENCE = 30.0  # seconds of computing, or of waiting without any: a sweep of 18 tiny jobs takes 10 on a slow machine
 STARVED = 60.0  # seconds of waiting at all
 MEMORY = 2 << 30  # bytes of resident memory beyond an idle child's
 ADDRESSES = 8 << 30  # bytes of address space beyond the parent's; the machine survives what asks for more
