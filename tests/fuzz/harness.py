@@ -25,12 +25,12 @@ from typing import Any
 from gan_lab.core import loop
 
 CODES = (0, 1, 2, 130)
-PATIENCE = 30.0  # seconds of computing, or of waiting without any: a sweep of 18 tiny jobs takes 10 on a slow machine
+PATIENCE = 10.0  # seconds of computing, or of waiting without any: a busy machine makes no case a failure
 STARVED = 60.0  # seconds of waiting at all
 MEMORY = 2 << 30  # bytes of resident memory beyond an idle child's
 ADDRESSES = 8 << 30  # bytes of address space beyond the parent's; the machine survives what asks for more
 FILE_SIZE = 1 << 30
-STEPS = 20  # of training in one case, then it is interrupted
+STEPS = 10  # of training in one case, then it is interrupted: more than a subject has left, fewer than a sweep
 MARKER = "marker"  # what a case's code would write into the working directory
 OUTSIDE = "outside"  # a folder beside the run, which nothing may change
 LIMIT = 100_000  # bytes of output that are looked at, at either end
