@@ -50,6 +50,11 @@ DEVICE = "auto, cuda, mps or cpu (auto)"
 class _Parser(argparse.ArgumentParser):
     """An argument parser that reports wrong usage in one line, as all other errors are reported."""
 
+    def add_loading(self) -> None:
+        """The options of commands that load a run."""
+        self.add_argument("--checkpoint", default="newest", metavar="WHICH", help=CHECKPOINT)
+        self.add_argument("--device", default="auto", help=DEVICE)
+
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{self.prog.removeprefix('gan-lab ')}: {message}; see {self.prog} --help")
 
@@ -137,8 +142,7 @@ def sample(argv: Sequence[str]) -> int:
         help="interpolation: rows from one latent to another; classes: a row for each class; "
         "neighbours: samples beside the training pictures nearest to them",
     )  # fmt: skip
-    parser.add_argument("--checkpoint", default="newest", metavar="WHICH", help=CHECKPOINT)
-    parser.add_argument("--device", default="auto", help=DEVICE)
+    parser.add_loading()
     parser.add_argument(
         "--out", type=Path, metavar="FILE",
         help=".png: one grid; .npz: uint8 NHWC under the key images; .txt: lines; else a folder with a PNG each "
@@ -171,8 +175,7 @@ def apply(argv: Sequence[str]) -> int:
         help="cut pictures into overlapping tiles of N x N pixels; 0: never (only those of more than 2 million pixels "
         "of output)",
     )  # fmt: skip
-    parser.add_argument("--checkpoint", default="newest", metavar="WHICH", help=CHECKPOINT)
-    parser.add_argument("--device", default="auto", help=DEVICE)
+    parser.add_loading()
     given = parser.parse_args(argv)
     from gan_lab.commands.apply import apply_to_files
 
@@ -192,9 +195,8 @@ def score(argv: Sequence[str]) -> int:
     parser.add_argument("run", metavar="RUN", type=Path, help="a run directory, such as of task=fanogan")
     parser.add_argument("inputs", metavar="INPUT", nargs="+", type=Path, help="pictures, or folders of them")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="all scores: file, score, above_normal")
-    parser.add_argument("--maps", metavar="DIR", type=Path, help="a new folder, for pictures of what is not normal")
-    parser.add_argument("--checkpoint", default="newest", metavar="WHICH", help=CHECKPOINT)
-    parser.add_argument("--device", default="auto", help=DEVICE)
+    parser.add_argument("--maps", metavar="DIR", type=Path, help="a folder, for pictures of what is not normal")
+    parser.add_loading()
     given = parser.parse_args(argv)
     from gan_lab.commands.score import score_files
 
@@ -219,8 +221,7 @@ def evaluate(argv: Sequence[str]) -> int:
     parser.add_argument("--metrics", metavar="a,b", help="these only; gan-lab list metrics (all that can be had)")
     parser.add_argument("--samples", type=int, metavar="N", help="how many (as the run's config says; all pictures)")
     parser.add_argument("--noise-seeds", type=int, metavar="N", help="distances are the mean over so many (the run's)")
-    parser.add_argument("--checkpoint", default="newest", metavar="WHICH", help=CHECKPOINT)
-    parser.add_argument("--device", default="auto", help=DEVICE)
+    parser.add_loading()
     parser.add_argument("--force", action="store_true", help="take lossy files, such as JPEG")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores with their provenance")
     parser.add_argument("--neighbours", type=Path, metavar="FILE.png", help="the samples nearest to training pictures")

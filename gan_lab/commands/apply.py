@@ -14,10 +14,10 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from gan_lab.commands.inputs import check_inputs, counted, files_in
+from gan_lab.commands.inputs import check_inputs, counted, planned
 from gan_lab.core.files import printable
 from gan_lab.core.runtime import inference
-from gan_lab.datasets.exact import SUFFIXES, Unreadable, read_array
+from gan_lab.datasets.exact import Unreadable, read_array
 from gan_lab.datasets.sources import one_line
 from gan_lab.datasets.store import scale, unscale
 from gan_lab.display.pictures import save_image
@@ -54,7 +54,7 @@ def apply_to_files(
     tile_side(1, 1, 1, tile)  # refuses a bad number before anything is loaded
     _check(run, inputs, out)
     translator = Translator(TrainedRun(run, device, which), tile, direction)
-    plan = planned(inputs, out, translator.suffix)
+    plan = planned(inputs, out, translator.suffix, "--out")
     out.mkdir(parents=True, exist_ok=True)
     failures: dict[Path, str] = {}
     output = terminal()
@@ -97,27 +97,6 @@ def _check(run: Path, inputs: Sequence[Path], out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out}: that is a file; give a folder")
     check_inputs(inputs, out)
-
-
-def planned(inputs: Sequence[Path], out: Path, suffix: str) -> dict[Path, Path]:
-    """Where the output of each file goes. Raises ValueError for two of one name, and for one that is there already."""
-    plan: dict[Path, Path] = {}
-    by_target: dict[Path, Path] = {}
-    for given in inputs:
-        for file in files_in(given, out):
-            name = file.stem if file.suffix.lower() in SUFFIXES else file.name
-            folder = file.parent.relative_to(given) if given.is_dir() else Path()
-            target = out / folder / f"{name}{suffix}"
-            other = by_target.setdefault(target, file)
-            if other.resolve() != file.resolve():
-                raise ValueError(
-                    f"{other} and {file} would both become {target}: rename one, or give each an --out of its own"
-                )
-            plan[other] = target
-    if there := [target for target in by_target if os.path.lexists(target)]:
-        more = f", and {len(there) - 1:,} more" if there[1:] else ""
-        raise ValueError(f"{there[0]} exists{more}: nothing is overwritten; give another --out")
-    return plan
 
 
 # -- one file ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -30,3 +31,27 @@ def files_in(given: Path, out: Path | None = None) -> Iterator[Path]:
         hidden = any(part.startswith(".") for part in file.relative_to(given).parts)
         if not hidden and made not in file.resolve().parents:
             yield file
+
+
+def planned(inputs: Sequence[Path], out: Path, suffix: str, option: str) -> dict[Path, Path]:
+    """Where the output of each file goes. `option` is the one that named the folder `out`.
+
+    Raises ValueError for two of one name, and for one that is there already.
+    """
+    plan: dict[Path, Path] = {}
+    by_target: dict[Path, Path] = {}
+    for given in inputs:
+        for file in files_in(given, out):
+            name = file.stem if file.suffix.lower() in SUFFIXES else file.name
+            folder = file.parent.relative_to(given) if given.is_dir() else Path()
+            target = out / folder / f"{name}{suffix}"
+            other = by_target.setdefault(target, file)
+            if other.resolve() != file.resolve():
+                raise ValueError(
+                    f"{other} and {file} would both become {target}: rename one, or give each an {option} of its own"
+                )
+            plan[other] = target
+    if there := [target for target in by_target if os.path.lexists(target)]:
+        more = f", and {len(there) - 1:,} more" if there[1:] else ""
+        raise ValueError(f"{there[0]} exists{more}: nothing is overwritten; give another {option}")
+    return plan

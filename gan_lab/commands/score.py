@@ -14,13 +14,12 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from gan_lab.commands.apply import planned
-from gan_lab.commands.inputs import check_inputs, counted, files_in
+from gan_lab.commands.inputs import check_inputs, counted, files_in, planned
 from gan_lab.core.files import printable, write_atomically
 from gan_lab.core.runtime import inference
 from gan_lab.datasets.decoding import decode
-from gan_lab.datasets.store import scale, unscale
-from gan_lab.display.pictures import Sheet, save_sheet
+from gan_lab.datasets.store import scale
+from gan_lab.display.pictures import Sheet, heat, save_sheet
 from gan_lab.display.terminal import terminal
 from gan_lab.run.trained_run import TrainedRun
 from gan_lab.tasks.contract import joined
@@ -29,7 +28,6 @@ from gan_lab.tracking.outputs import check_output, check_outside_runs
 TOGETHER = 64  # pictures in a batch
 NORMAL = 2_000  # examples of the run's own, at most, with which scores are compared
 SHOWN = 10  # files in the printed table, the least normal ones first
-FULL = 1.0  # a difference, of pictures in [-1, 1], that a map shows as white
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def score_files(
         check_outside_runs("--maps", maps)
         if maps.exists() and not maps.is_dir():
             raise ValueError(f"--maps {maps}: that is a file; give a folder")
-        places = planned(inputs, maps, ".png")
+        places = planned(inputs, maps, ".png", "--maps")
     detector = Detector(TrainedRun(run, device, which))
     files = list(dict.fromkeys(file for given in inputs for file in files_in(given, maps)))
     failures: dict[Path, str] = {}
@@ -118,13 +116,8 @@ class Detector:
             above = torch.searchsorted(self.normal, scores) / max(len(self.normal), 1)
             for row, file in enumerate(known):
                 if file in places:
-                    _save_map(found["map"][row], places[file])
+                    save_sheet(Sheet(heat(found["map"][row : row + 1])[0]), places[file])
                 yield Scored(file, float(scores[row]), float(above[row]))
-
-
-def _save_map(values: Tensor, path: Path) -> None:
-    brightness = (values / FULL).clamp(0, 1) * 2 - 1
-    save_sheet(Sheet(unscale(brightness[None, None])[0].numpy()), path)
 
 
 def _report(scored: Sequence[Scored]) -> str:

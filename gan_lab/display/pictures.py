@@ -58,6 +58,12 @@ def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
     return sheet
 
 
+def heat(differences: Tensor) -> np.ndarray:
+    """Absolute differences [N, H, W] of pictures in [-1, 1] as grey pictures, uint8 [N, H, W, 1]; white is 1 or more."""
+    brightness = (differences.clamp(0, 1) * 255).round().to(torch.uint8)
+    return brightness[..., None].numpy()
+
+
 def scatter(samples: Tensor, data: Tensor | None) -> np.ndarray:
     """Points [N, 2] drawn over data [M, 2]. The data set the axes, so that pictures of one run can be compared."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -22,7 +22,7 @@ from gan_lab.core.types import (
     regularized,
 )
 from gan_lab.datasets.store import unscale
-from gan_lab.display.pictures import Sheet, beside
+from gan_lab.display.pictures import Sheet, beside, heat
 from gan_lab.registry import Positive, Weight, tasks
 from gan_lab.tasks.contract import Example, Parts, Task, chosen_rows, device_of, picture_values, tried_out
 from gan_lab.tasks.judged import JudgedPass, check_needs, offered
@@ -137,13 +137,14 @@ class Detection(Task):
 
     def residuals(self, nets: nn.ModuleDict, pictures: Tensor) -> Example:
         """`remade`, `vector`, and `paper`, `image` and `feature` [B] for pictures on the networks' device."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} says no residuals")
 
     @torch.no_grad()
     def detect(self, nets: nn.ModuleDict, pictures: Tensor) -> Example:
         """The residuals of pictures [B, C, H, W] in [-1, 1], with their `map`, on the CPU."""
-        found = self.residuals(nets, pictures.to(device_of(nets)))
-        error = found["remade"].float() - pictures.to(device_of(nets))
+        pictures = pictures.to(device_of(nets))
+        found = self.residuals(nets, pictures)
+        error = found["remade"].float() - pictures
         found["energy"] = self.typical.energy(found.pop("vector"), error)
         found |= {"score": found[self.score], "map": error.abs().mean(1)}
         return {name: column.float().cpu() for name, column in found.items()}
@@ -159,11 +160,12 @@ class Detection(Task):
     def sheet(self, examples: Example, data: Data | None) -> Sheet:
         """Rows of a picture, what it becomes, and their difference: the most normal ones first."""
         order = examples["score"].argsort()
-        names = ["sample", "remade"]
-        rows = [unscale(examples[name][order]).numpy() for name in names]
-        heat = examples["map"][order][:, None].expand(-1, examples["sample"].shape[1], -1, -1)
-        rows.append(unscale(heat.clamp(0, 2) - 1).numpy())
-        return Sheet(beside(*rows), "from the left: picture, reconstruction, difference; normal ones first")
+        pictures, remade = (unscale(examples[name][order]).numpy() for name in ("sample", "remade"))
+        difference = heat(examples["map"][order]).repeat(pictures.shape[3], axis=3)
+        return Sheet(
+            beside(pictures, remade, difference),
+            "from the left: picture, reconstruction, difference; normal ones first",
+        )
 
 
 def vector_size(generator: nn.Module, shape: tuple[int, ...]) -> int:

@@ -18,7 +18,7 @@ from gan_lab.display.pictures import Sheet, beside
 from gan_lab.registry import Positive, Weight, tasks
 from gan_lab.tasks.contract import Example, Parts, Task, chosen_rows, device_of, picture_values, tried_out
 from gan_lab.tasks.judged import JudgedPass, check_needs, offered
-from gan_lab.tasks.unpaired import shape_of_both
+from gan_lab.tasks.unpaired import check_shape_kept, shape_of_both
 
 
 class ContrastivePass(JudgedPass):
@@ -239,12 +239,11 @@ def encoding_layers(generator: nn.Module, blank: Tensor, count: int) -> tuple[li
     finally:
         for hook in hooks:
             hook.remove()
-    kind = type(generator).__name__
-    if made.shape != blank.shape:
-        sizes = f"{tuple(made.shape[1:])} of {tuple(blank.shape[1:])}"
-        raise ValueError(f"{kind} makes pictures of shape {sizes}; this task wants the same; choose another generator")
+    check_shape_kept(generator, made, blank)
     if not seen:
-        raise ValueError(f"{kind} has no convolution whose features can be compared; choose generator=unet")
+        raise ValueError(
+            f"{type(generator).__name__} has no convolution whose features can be compared; choose generator=unet"
+        )
     smallest = min(shape[2] * shape[3] for _, shape in seen)
     last = max(i for i, (_, shape) in enumerate(seen) if shape[2] * shape[3] == smallest)
     chosen = sorted({round(i * last / max(count - 1, 1)) for i in range(count)})

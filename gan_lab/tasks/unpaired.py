@@ -160,11 +160,7 @@ class Unpaired(Task):
     def _try_out(self, shape: tuple[int, ...]) -> set[str]:
         """Two rows through a generator and a discriminator. Returns what D's output has besides logits."""
         blank = torch.zeros(2, *shape, device=device_of(self.nets))
-        made = tried_out("the generator", self.nets["a_to_b"], blank)
-        if tuple(made.shape[1:]) != tuple(shape):
-            name = type(self.nets["a_to_b"]).__name__
-            raise ValueError(f"{name} makes pictures of shape {tuple(made.shape[1:])} of {shape}; task=unpaired wants "
-                             "the same; choose another generator")  # fmt: skip
+        check_shape_kept(self.nets["a_to_b"], tried_out("the generator", self.nets["a_to_b"], blank), blank)
         judge = self.nets["discriminator_a"]
         return offered(judge, tried_out("the discriminator", judge, blank, None))
 
@@ -245,3 +241,12 @@ def shape_of_both(parts: Parts, task: str) -> tuple[int, int, int]:
         )
     shape: tuple[int, int, int] = a.shape
     return shape
+
+
+def check_shape_kept(generator: nn.Module, made: Tensor, source: Tensor) -> None:
+    """Raise ValueError where a generator makes pictures of another shape than its source's."""
+    if made.shape != source.shape:
+        raise ValueError(
+            f"{type(generator).__name__} makes pictures of shape {tuple(made.shape[1:])} of {tuple(source.shape[1:])}; "
+            "this task wants the same; choose another generator"
+        )

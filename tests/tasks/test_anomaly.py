@@ -292,6 +292,8 @@ def test_pictures_are_scored_and_what_cannot_be_read_is_named(
     assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == [f"{number}.png" for number in range(5)]
     assert Image.open(tmp_path / "maps" / "0.png").size == (16, 16)
     capfd.readouterr()
+    assert main(["score", str(run), str(tmp_path / "in"), "--maps", str(tmp_path / "maps")]) == 2
+    assert "nothing is overwritten; give another --maps" in capfd.readouterr().err
     assert main(["score", str(run), str(tmp_path / "in" / "1.png"), "--csv", str(tmp_path / "one.csv")]) == 0
     assert (tmp_path / "one.csv").read_text().splitlines()[1].split(",")[1] == rows[1]["score"], "alone as among others"
 
