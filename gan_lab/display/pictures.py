@@ -59,7 +59,7 @@ def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
 
 
 def heat(differences: Tensor) -> np.ndarray:
-    """Absolute differences [N, H, W] of pictures in [-1, 1] as grey pictures, uint8 [N, H, W, 1]; white is 1 or more."""
+    """Absolute differences [N, H, W] of pictures in [-1, 1] as grey ones, uint8 [N, H, W, 1]; white is 1 or more."""
     brightness = (differences.clamp(0, 1) * 255).round().to(torch.uint8)
     return brightness[..., None].numpy()
 
