@@ -126,15 +126,19 @@ class Translator:
         self.given, self.made = (columns[name] for name in task.directions.get(direction, usual))
         self.way = {} if direction is None else {"direction": direction}
         self.factor: int = task.factor
-        self.value_range: tuple[float, float] | None = trained.config.dataset.get("value_range")
-        is_png = self.made.dtype in ("uint8", "uint16") and self.made.shape[0] in COLOUR_TYPES
+        # Runs from before columns had a window say it in their config.
+        window = self.given.window or trained.config.dataset.get("value_range")
+        self.window: tuple[float, float] | None = tuple(window) if window else None
+        is_png = self.made.kind == "mask" or (
+            self.made.dtype in ("uint8", "uint16") and self.made.shape[0] in COLOUR_TYPES
+        )
         self.suffix = ".png" if is_png else ".npy"
         self.tiled = 0  # pictures that were made in tiles
         self.tell: Callable[[str], object] = print
 
     def __call__(self, file: Path, target: Path) -> None:
         pixels, alpha = with_channels(read_array(file), self.given.shape[0])
-        source = self._source(scaled(pixels, self.given.dtype, self.value_range), alpha)
+        source = self._source(scaled(pixels, self.given.dtype, self.window), alpha)
         ran_out: list[str] = []
         task, finite, nets = self.trained.task, self.trained.finite, self.trained.nets
 
@@ -145,7 +149,7 @@ class Translator:
             output = translated(translate, source, self.factor, self.tile, tell=ran_out.append)
         for line in ran_out:
             self.tell(f"{file}: {line}")
-        self._write(output, target)
+        self._write(task.in_file(output), target)
         self.tiled += bool(ran_out) or tile_side(source.shape[2], source.shape[3], self.factor, self.tile) > 0
 
     def _source(self, picture: Tensor, alpha: Tensor | None) -> Tensor:
@@ -157,8 +161,8 @@ class Translator:
     def _write(self, output: Tensor, target: Path) -> None:
         """There whole or not at all."""
         values = unscale(output, getattr(torch, self.made.dtype))[0].numpy()
-        if self.made.dtype == "float32" and self.value_range is not None:
-            low, high = self.value_range
+        if self.made.dtype == "float32" and self.window is not None:
+            low, high = self.window
             values = ((values.astype(np.float64) + 1) * ((high - low) / 2) + low).astype(np.float32)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.stem}-{os.getpid()}{target.suffix}")

@@ -18,6 +18,9 @@ class Column:
     tokens (L,), both int64. `range` is that of the values that the networks see, None where there are no bounds.
     `num_classes` belongs to labels, masks and tokens. Tokens are numbers of words in `vocabulary`, whose first one, "",
     ends a sentence and fills the rest of its row; `separator` stands between words, where a sentence is shown.
+
+    What was measured keeps its units: `window` is what -1 and 1 stand for, in `unit`, such as HU (Hounsfield units), and
+    `spacing` is the height and width of a pixel in mm.
     """
 
     kind: Kind
@@ -27,6 +30,12 @@ class Column:
     num_classes: int | None = None
     vocabulary: tuple[str, ...] = ()
     separator: str = ""
+    window: tuple[float, ...] = ()
+    unit: str = ""
+    spacing: tuple[float, ...] = ()
+
+
+OPTIONAL = ("vocabulary", "separator", "window", "unit", "spacing")  # left out of files where they say nothing
 
 
 def described(dataset: Any) -> dict[str, Column]:
@@ -47,9 +56,8 @@ def described_by(shape: tuple[int, ...], classes: int | None) -> dict[str, Colum
 def to_plain(columns: Mapping[str, Column]) -> dict[str, dict[str, Any]]:
     """Columns in types that every file format knows, for checkpoints."""
     plain = {name: dataclasses.asdict(column) for name, column in columns.items()}
-    of_text = ("vocabulary", "separator")  # left out elsewhere
     return {
-        name: {k: list(v) if isinstance(v, tuple) else v for k, v in of.items() if v or k not in of_text}
+        name: {k: list(v) if isinstance(v, tuple) else v for k, v in of.items() if v or k not in OPTIONAL}
         for name, of in plain.items()
     }
 

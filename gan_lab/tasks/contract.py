@@ -107,6 +107,10 @@ class Task:
         """Outputs on the CPU for sources [B, C, h, w] of any size, for `gan-lab apply`."""
         raise NotImplementedError(f"{type(self).__name__} translates nothing")
 
+    def in_file(self, output: Tensor) -> Tensor:
+        """What `gan-lab apply` writes of a whole output of `translate` [1, C, h, w], in [-1, 1]."""
+        return output
+
     detects: bool = False  # whether `gan-lab score` works with this task
 
     def detect(self, nets: nn.ModuleDict, pictures: Tensor) -> Example:
