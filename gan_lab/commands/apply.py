@@ -44,8 +44,8 @@ def apply_to_files(
     """Write what a run makes of each picture to the folder `out`. Returns 0, and 2 where a file could not be done.
 
     `inputs` are files, and folders, of which hidden files are left out and sub-folders are kept. An output has its
-    input's name, and the bits of the run's targets: a .png of 8 or 16, an .npy for float data (in the units of
-    `dataset.value_range`) and for channels that are no colours. Nothing is overwritten.
+    input's name, and the bits of the run's targets: a .png of 8 or 16, an .npy for channels that are no colours and for
+    float data, in the units of `dataset.value_range` or `dataset.window`. Nothing is overwritten.
 
     Files that cannot be done are named on stderr, and the others done. Raises ValueError, before anything is written,
     where the run does not translate, two outputs would have one name, or one is there already. `tile`: see `tiling`.
@@ -126,9 +126,9 @@ class Translator:
         self.given, self.made = (columns[name] for name in task.directions.get(direction, usual))
         self.way = {} if direction is None else {"direction": direction}
         self.factor: int = task.factor
-        # Runs from before columns had a window say it in their config.
-        window = self.given.window or trained.config.dataset.get("value_range")
-        self.window: tuple[float, float] | None = tuple(window) if window else None
+        self.clips = bool(self.given.window)  # to the window of the run's data, as these were
+        ends = self.given.window or trained.config.dataset.get("value_range")
+        self.value_range: tuple[float, float] | None = tuple(ends) if ends else None
         is_png = self.made.kind == "mask" or (
             self.made.dtype in ("uint8", "uint16") and self.made.shape[0] in COLOUR_TYPES
         )
@@ -138,7 +138,9 @@ class Translator:
 
     def __call__(self, file: Path, target: Path) -> None:
         pixels, alpha = with_channels(read_array(file), self.given.shape[0])
-        source = self._source(scaled(pixels, self.given.dtype, self.window), alpha)
+        if self.clips and self.value_range is not None:
+            pixels = pixels.astype(np.float32).clip(*self.value_range)
+        source = self._source(scaled(pixels, self.given.dtype, self.value_range), alpha)
         ran_out: list[str] = []
         task, finite, nets = self.trained.task, self.trained.finite, self.trained.nets
 
@@ -161,8 +163,8 @@ class Translator:
     def _write(self, output: Tensor, target: Path) -> None:
         """There whole or not at all."""
         values = unscale(output, getattr(torch, self.made.dtype))[0].numpy()
-        if self.made.dtype == "float32" and self.window is not None:
-            low, high = self.window
+        if self.made.dtype == "float32" and self.value_range is not None:
+            low, high = self.value_range
             values = ((values.astype(np.float64) + 1) * ((high - low) / 2) + low).astype(np.float32)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.stem}-{os.getpid()}{target.suffix}")

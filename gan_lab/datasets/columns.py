@@ -19,8 +19,8 @@ class Column:
     `num_classes` belongs to labels, masks and tokens. Tokens are numbers of words in `vocabulary`, whose first one, "",
     ends a sentence and fills the rest of its row; `separator` stands between words, where a sentence is shown.
 
-    What was measured keeps its units: `window` is what -1 and 1 stand for, in `unit`, such as HU (Hounsfield units), and
-    `spacing` is the height and width of a pixel in mm.
+    What was measured keeps its units: `window` is what -1 and 1 stand for, in `unit`, such as HU (Hounsfield
+    units), and what is outside was clipped; `spacing` is the height and width of a pixel in mm.
     """
 
     kind: Kind

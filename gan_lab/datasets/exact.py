@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from gan_lab.datasets.packed import mapped_npy
 from gan_lab.datasets.sources import one_line
 
 MAX_VALUES = 4 * MAX_PIXELS  # of all channels
-SUFFIXES = LOSSLESS | LOSSY | {".npy"}
+DICOM = {".dcm", ".dicom", ".ima"}
+SUFFIXES = LOSSLESS | LOSSY | DICOM | {".npy"}
 TIFF = {".tif", ".tiff"}
 BITS = 258  # the TIFF tag of the bits of each channel
 EXTRA = 'pip install "hydra-gan-lab[images]"'
@@ -34,8 +36,7 @@ def read_array(file: Path) -> np.ndarray:
     word, so a PNG of those is read twice, and a TIFF by tifffile. Raises Unreadable, and PackageMissing.
     """
     try:
-        is_array = file.suffix.lower() == ".npy"  # mapped: the size is looked at first
-        pixels = mapped_npy(file) if is_array else _by_pillow(file)
+        pixels = _decoder(file)(file)
     except (Unreadable, PackageMissing):
         raise
     except FileNotFoundError as error:
@@ -43,6 +44,14 @@ def read_array(file: Path) -> np.ndarray:
     except Exception as error:  # decoders raise whatever they like
         raise Unreadable(one_line(error)) from error
     return _checked(pixels[..., None] if pixels.ndim == 2 else pixels)
+
+
+def _decoder(file: Path) -> Callable[[Path], np.ndarray]:
+    from gan_lab.datasets.medical import read_dicom  # which imports this module
+
+    if file.suffix.lower() == ".npy":
+        return mapped_npy  # the size is looked at first
+    return read_dicom if file.suffix.lower() in DICOM else _by_pillow
 
 
 def _checked(pixels: np.ndarray) -> np.ndarray:

@@ -58,7 +58,9 @@ def read_invesalius(file: Path) -> Volume:
             if about["dtype"] != "int16" or len(shape) != 3 or not 0 < size <= 2 * MOST:
                 raise OSError(f"it holds {about['dtype']} of {shape}, not a volume of int16")
             values = np.frombuffer(_member(archive, about["filename"], size), dtype="<i2").reshape(shape)
-            across, down, apart = (float(mm) for mm in plistlib.loads(_member(archive, "main.plist", 1 << 20))["spacing"])
+            across, down, apart = (
+                float(mm) for mm in plistlib.loads(_member(archive, "main.plist", 1 << 20))["spacing"]
+            )
     except (*DAMAGED, KeyError, TypeError, ValueError, plistlib.InvalidFileException) as error:
         raise ValueError(f"{file} is no whole InVesalius project ({one_line(error)}); install it again") from error
     return Volume(values[:, ::-1], (apart, down, across), "HU")

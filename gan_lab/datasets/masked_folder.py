@@ -38,7 +38,9 @@ class MaskedFolder:
         labelled: Labelled = 1.0,
     ) -> None:
         if path is None:
-            raise ValueError(f"dataset=masked_folder needs dataset.path=FOLDER with the sub-folders {images} and {masks}")
+            raise ValueError(
+                f"dataset=masked_folder needs dataset.path=FOLDER with the sub-folders {images} and {masks}"
+            )
         self.pairs = Pairs(
             path=path, source=images, target=masks, test_path=test_path, test_share=test_share, image_size=image_size,
             source_channels=image_channels, image_channels=1, value_range=value_range,

@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from gan_lab.datasets.exact import PackageMissing, Unreadable
+from gan_lab.datasets.exact import DICOM, PackageMissing, Unreadable
 from gan_lab.datasets.sources import one_line
 from gan_lab.datasets.trusted_files import check_regular
 
 EXTRA = 'pip install "hydra-gan-lab[medical]"'
 NIFTI = (".nii", ".nii.gz")
-DICOM = (".dcm", ".dicom", ".ima")
 MOST = 1 << 28  # values of a volume: 512 x 512 x 1,024
 ALIKE = 1e-3  # relative difference of two distances that are taken for equal
 
@@ -136,7 +135,7 @@ def _of_series(folder: Path) -> Volume:
         except Unreadable as error:
             raise Unreadable(f"{file.name}: {error}") from error
     if not headers:
-        raise Unreadable(f"it holds no DICOM files ({' '.join(DICOM)})")
+        raise Unreadable(f"it holds no DICOM files ({' '.join(sorted(DICOM))})")
     first = headers[0]
     for file, header in zip(files, headers, strict=True):
         _check_alike(file, header, files[0], first)

@@ -22,7 +22,7 @@ CHUNK = 64
 
 @datasets.register("mvtec")
 class MVTec:
-    """One product of MVTec AD (Bergmann et al. 2021, doi 10.1007/s11263-020-01400-4), or a folder that is laid out alike.
+    """One product of MVTec AD (Bergmann et al. 2021, doi 10.1007/s11263-020-01400-4), or a folder laid out alike.
 
     `path` has `train/good/*`, `test/good/*`, `test/<defect>/*` and, of the defects, masks as
     `ground_truth/<defect>/<name>_mask.png`, white where the defect is. Without any mask, pictures alone are judged.
@@ -49,7 +49,9 @@ class MVTec:
         self.files["train"] = [file for file in self.files["train"] if file.parent.name == NORMAL]
         for split, what in (("train", "train/good"), ("test", "test")):
             if not self.files[split]:
-                raise ValueError(f"dataset.path={path} has no picture in {what}; see MVTec AD's layout, or dataset=one_vs_rest")
+                raise ValueError(
+                    f"dataset.path={path} has no picture in {what}; see MVTec AD's layout, or dataset=one_vs_rest"
+                )
         self.masks = self._masks() if (folder / "ground_truth").is_dir() else {}
         self.sample_shape = (self.channels, *self.size)
         self.columns = {
@@ -83,7 +85,8 @@ class MVTec:
             raise unknown("split", split, self.splits)
         files = self.files[split]
         contents = [
-            (file.relative_to(self.folder).as_posix(), *map(file_digest, (file, *self._mask_of(file)))) for file in files
+            (file.relative_to(self.folder).as_posix(), *map(file_digest, (file, *self._mask_of(file))))
+            for file in files
         ]
         key = content_key(contents, self.sample_shape, bool(self.masks), 1)
         return cached("mvtec", key, lambda skipped: self._rows(files, skipped))
@@ -95,7 +98,9 @@ class MVTec:
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(files), CHUNK):
                 kept = []
-                for file, row in zip(files[start : start + CHUNK], pool.map(self._row, files[start : start + CHUNK]), strict=True):
+                for file, row in zip(
+                    files[start : start + CHUNK], pool.map(self._row, files[start : start + CHUNK]), strict=True
+                ):
                     if isinstance(row, str):
                         skipped[file.relative_to(self.folder).as_posix()] = row
                     else:

@@ -84,7 +84,7 @@ class Pairs:
         for pair in self.pairs["train"]:
             found = self._read(pair)
             if not isinstance(found, str):
-                return pair, {side: _column(pixels, self.value_range) for side, pixels in found.items()}
+                return pair, {side: _column(pixels) for side, pixels in found.items()}
             reasons.append(found)
         raise ValueError(f"no pair could be read ({'; '.join(reasons[:3])})")
 
@@ -185,7 +185,7 @@ class Pairs:
     def _compare(self, pair: Pair, found: Arrays) -> None:
         """Raises ValueError where a pair differs in shape or dtype from the first one."""
         for side, known in self.columns.items():
-            first, file, has = self.first.files[side], pair.files[side], _column(found[side], self.value_range)
+            first, file, has = self.first.files[side], pair.files[side], _column(found[side])
             if has.dtype != known.dtype:
                 raise ValueError(f"{first} holds {known.dtype} and {file} {has.dtype}: save all of one kind")
             if has.shape != known.shape:
@@ -198,10 +198,9 @@ class Pairs:
                 raise ValueError(f"{first} has {a} pixels (height x width) and {file} {b}: {remedy}")
 
 
-def _column(pixels: np.ndarray, value_range: tuple[float, float] | None) -> Column:
+def _column(pixels: np.ndarray) -> Column:
     height, width, channels = pixels.shape
-    window = value_range if value_range is not None and pixels.dtype == np.float32 else ()
-    return Column("picture", (channels, height, width), str(pixels.dtype), (-1.0, 1.0), window=window)
+    return Column("picture", (channels, height, width), str(pixels.dtype), (-1.0, 1.0))
 
 
 _CHANNELS = {"source": "dataset.source_channels", "target": "dataset.image_channels"}

@@ -16,7 +16,7 @@ from gan_lab.datasets.columns import Column
 from gan_lab.datasets.masks import masked_columns, partly_labelled, with_masks
 from gan_lab.datasets.medical import ALIKE, Volume
 from gan_lab.datasets.sources import file_digest
-from gan_lab.datasets.store import Store, height_width
+from gan_lab.datasets.store import Store
 from gan_lab.registry import unknown
 
 Axis = Literal["axial", "coronal", "sagittal"]
@@ -76,7 +76,7 @@ class View:
             for side, pixel in zip(slices.shape[1:], self.pixel(volume), strict=True)
         ]
         more = {"antialias": True, "align_corners": False} if mode == "bilinear" else {}
-        return interpolate(slices[:, None], sizes, mode=mode, **more)[:, 0]  # type: ignore[arg-type]
+        return interpolate(slices[:, None], sizes, mode=mode, **more)[:, 0]
 
     def _fitted(self, slices: torch.Tensor, empty: float) -> np.ndarray:
         """The centre [N, H, W], where there is less, padded with `empty`."""
@@ -93,13 +93,12 @@ class View:
 class Slices:
     """The base of data sets of slices. Column `sample`, float32; with masks, `mask`, and what `masked_columns` says.
 
-    Several volumes are divided between the splits as they are given. A single one is divided into blocks of neighbouring
-    slices, of which every fifth is tested: the slices next to a tested one are nearly the same. Slices on which nothing
+    Several volumes are divided between the splits as they are given. A single one is divided into blocks of
+    neighbouring slices, of which every fifth is tested: neighbours look nearly the same. Slices on which nothing
     is to be seen, of a single value, are left out.
     """
 
     num_classes = None
-    splits: tuple[str, ...] = ("train", "test")
 
     def __init__(
         self,
@@ -118,6 +117,8 @@ class Slices:
             raise ValueError(f"dataset.window={[low, high]}: the lowest value comes first, then the highest")
         self.name, self.cases, self.view, self.block = name, cases, view, block
         self.classes, self.labelled = classes, labelled
+        self.divided = "test" not in cases and len(cases["train"]) == 1
+        self.splits = ("train", "test") if self.divided or "test" in cases else ("train",)
         self.sample_shape = (1, *view.size)
         spacing = (view.spacing, view.spacing) if view.spacing is not None else spacing
         picture = Column(
@@ -133,8 +134,8 @@ class Slices:
         contents = [(case.name, *map(file_digest, case.files)) for case in cases]
         key = content_key(contents, vars(self.view), self.block, self.classes, split, 1)
         store = cached(self.name, key, lambda skipped: self._rows(split, cases))
-        divided = self.classes is not None and split == "train"
-        return partly_labelled(store, self.labelled, self.classes or 2) if divided else store
+        learned = self.classes is not None and split == "train"
+        return partly_labelled(store, self.labelled, self.classes or 2) if learned else store
 
     def _rows(self, split: str, cases: Sequence[Case]) -> Rows:
         pixel: tuple[str, tuple[float, float]] | None = None
@@ -142,13 +143,15 @@ class Slices:
             volume, mask = case.read()
             own = self.view.pixel(volume)
             if pixel is not None and self.view.spacing is None and not np.allclose(pixel[1], own, rtol=ALIKE):
-                said = " and ".join(f"{name} has pixels of {h:g} x {w:g} mm" for name, (h, w) in (pixel, (case.name, own)))
+                said = " and ".join(
+                    f"{name} has pixels of {h:g} x {w:g} mm" for name, (h, w) in (pixel, (case.name, own))
+                )
                 raise ValueError(f"{said}: set dataset.spacing to the mm that all are to have, such as {max(own):g}")
             pixel = pixel or (case.name, own)
             pictures = self.view.pictures(volume)
             kept = pictures.min((1, 2, 3)) < pictures.max((1, 2, 3))
-            if "test" not in self.cases:
-                kept &= tested(len(pictures), self.block) == (split == "test")
+            if self.divided:
+                kept &= for_tests(len(pictures), self.block) == (split == "test")
             yield from self._chunks(pictures[kept], None if mask is None else self.view.masks(mask, volume)[kept])
 
     def _chunks(self, pictures: np.ndarray, masks: np.ndarray | None) -> Iterator[Mapping[str, np.ndarray]]:
@@ -160,10 +163,10 @@ class Slices:
 EVERY = 5  # of so many blocks of a single volume, the middle one is tested
 
 
-def tested(slices: int, block: int) -> np.ndarray:
+def for_tests(slices: int, block: int) -> np.ndarray:
     """Which of the slices of a single volume are for tests, bool [slices].
 
-    >>> tested(12, 2).astype(int).tolist()
+    >>> for_tests(12, 2).astype(int).tolist()
     [0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0]
     """
     found: np.ndarray = np.arange(slices) // block % EVERY == EVERY // 2

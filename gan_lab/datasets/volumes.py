@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gan_lab.datasets.exact import Unreadable
+from gan_lab.datasets.exact import DICOM, Unreadable
 from gan_lab.datasets.masks import Classes, Labelled
-from gan_lab.datasets.medical import DICOM, NIFTI, Volume, is_dicom, is_nifti, read_volume
+from gan_lab.datasets.medical import NIFTI, Volume, is_dicom, is_nifti, read_volume
 from gan_lab.datasets.slices import Axis, Case, Slices, View
 from gan_lab.datasets.sources import given_folder, held_out, refuse_shared
 from gan_lab.datasets.store import height_width
@@ -47,8 +47,8 @@ class Volumes(Slices):
             raise ValueError("dataset=volumes needs dataset.path=FOLDER with NIfTI files or folders of DICOM files")
         if window is None:
             raise ValueError(
-                "dataset=volumes needs dataset.window=[LOW,HIGH], the values that -1 and 1 stand for: of CT in Hounsfield "
-                "units, such as [-1000,2000] for all of a head, or [0,80] for its brain"
+                "dataset=volumes needs dataset.window=[LOW,HIGH], the values that -1 and 1 stand for: of CT in HU, "
+                "such as [-1000,2000] for all of a head, or [0,80] for its brain"
             )
         if spacing is not None and not spacing > 0:
             raise ValueError(f"dataset.spacing={spacing:g}: give the height and width of a pixel in mm, or null")
@@ -73,7 +73,7 @@ class Volumes(Slices):
         found = [place for place in sorted(folder.iterdir()) if _is_volume(place) and place.resolve() != own]
         if not found:
             raise ValueError(
-                f"{given}: no volume in it; these are read: {' '.join(NIFTI)}, and folders of {' '.join(DICOM)}"
+                f"{given}: no volume in it; these are read: {' '.join(NIFTI)}, and folders of {' '.join(sorted(DICOM))}"
             )
         return [self._case(place) for place in found]
 
@@ -124,5 +124,3 @@ def _read(place: Path) -> Volume:
         return read_volume(place)
     except Unreadable as error:
         raise ValueError(f"{place}: {error}") from error
-
-

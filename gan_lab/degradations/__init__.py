@@ -11,6 +11,8 @@ A degradation is one class: how a source is made from a target, and the trivial 
 
         def solve(self, source):
             return 2 * source + 1
+
+One that depends on units takes the parameter `pictures`, the data's `datasets.columns.Column` of them.
 """
 
 from __future__ import annotations

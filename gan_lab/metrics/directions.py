@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from gan_lab.metrics.inputs import MetricInputs
-from gan_lab.metrics.restoration import PSNR, SSIM, MeanOfPairs, OfPairs, OfTheBar
+from gan_lab.metrics.restoration import PSNR, SSIM, MeanOfPairs, OfPairs
+from gan_lab.metrics.restoration_bars import OfTheBar
 from gan_lab.registry import metrics
 
 

@@ -7,7 +7,7 @@ no measure counts. `pixel` [N, 2] is a pixel's height and width in mm, or 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -44,7 +44,8 @@ def dice(found: Tensor, mask: Tensor) -> float:
 class OfMasks(OfColumns):
     """A number of the masks that were found. None without anything to find."""
 
-    better, headline, absent = "higher", True, NO_CLASS
+    better: Literal["lower", "higher"] | None = "higher"
+    headline, absent = True, NO_CLASS
     reads = frozenset({"found", "mask"})
 
     def of(self, seen: MetricInputs) -> float | Mapping[str, Any] | None:
@@ -78,7 +79,7 @@ class Sensitivity(OfMasks):
 
 @metrics.register("hausdorff95")
 class Hausdorff95(OfMasks):
-    """The 95th percentile of the distances between two outlines, each to the other: in mm where a pixel's size is known.
+    """The 95th percentile of the distances between two outlines, in mm where a pixel's size is known, else in pixels.
 
     The larger of both directions' (MONAI's definition); the mean over pictures and classes that both masks have.
     """

@@ -29,6 +29,7 @@ from gan_lab.tasks.contract import (
     tried_out,
 )
 from gan_lab.tasks.judged import JudgedPass, check_needs, offered
+from gan_lab.tasks.perceptual import PerceptualDistance
 
 
 class TranslationPass(JudgedPass):
@@ -83,12 +84,33 @@ class Distance:
         return per_sample(gap.square() if self.squared else gap.abs())
 
 
+class Likeness:
+    """The distance of what output and target are known by, [B]: a frozen network's features, or the discriminator's.
+
+    Of the latter, the mean absolute difference of each map, summed over the maps that D returns (feature matching of
+    pairs: Wang et al. 2018, arXiv 1711.11585, eq. 4).
+    """
+
+    probes: frozenset[str] = frozenset()
+
+    def __init__(self, weight: float, network: PerceptualDistance | None) -> None:
+        self.weight, self.network = weight, network
+
+    def __call__(self, forward: Any) -> Tensor:
+        if self.network is not None:
+            return self.network(forward.fake, forward.target)
+        pairs = zip(forward.real_output.features, forward.fake_output.features, strict=True)
+        return torch.stack([per_sample((a.detach().float() - b.float()).abs()) for a, b in pairs]).sum(0)
+
+
 @tasks.register("translation")
 class Translation(Task):
     """pix2pix (Isola et al. 2017, arXiv 1611.07004): G's output is near the target, and D cannot tell it from targets.
 
     Sources are made from the data's pictures by a `degradation`, or come with the data as pairs (columns `source` and
     `target`). G minimizes  adversarial + pixel_weight * distance  (eq. 4); D's objective is halved, as in section 3.3.
+    `perceptual` adds  perceptual_weight * likeness  to that, as WGAN-VGG does (Yang et al. 2018, arXiv 1708.00961): by
+    AlexNet's features (LPIPS), a shipped classifier's, or the discriminator's own.
     In the first `pixel_images` images G minimizes the distance alone, and D rests: SRResNet before SRGAN (Ledig et al.
     2017, arXiv 1609.04802, section 3.2). D judges source and picture together unless `condition_discriminator` is
     false. Raises ValueError for data without pairs, and for networks that do not fit them or each other.
@@ -113,8 +135,11 @@ class Translation(Task):
         pixel_images: NonNegative = 0,
         condition_discriminator: bool = True,
         discriminator_weight: Weight = 0.5,
+        perceptual: Literal["lpips", "mnist5k", "fashion_mnist", "discriminator"] | None = None,
+        perceptual_weight: Weight = 1.0,
     ) -> None:
-        self.degradation: Degradation | None = parts.degradation() if "degradation" in parts else None
+        pictures = parts.columns.get("sample")
+        self.degradation: Degradation | None = parts.degradation(pictures=pictures) if "degradation" in parts else None
         target_shape, self.input_shape = self._shapes(parts)
         sizes = picture_values(target_shape)
         self.factor = enlargement(self.input_shape, sizes["image_size"])
@@ -139,6 +164,15 @@ class Translation(Task):
         self.conditional = False  # no network looks at labels
         self.judges_rows = judges_rows(self.nets["discriminator"])
         self.offers = self._try_out(target_shape, seen)
+        self.likeness: Likeness | None = None
+        if perceptual == "discriminator" and "features" not in self.offers:
+            raise ValueError(
+                f"task.perceptual=discriminator: {type(self.nets['discriminator']).__name__} returns no features; "
+                "choose discriminator=patchgan, or task.perceptual=null"
+            )
+        if perceptual is not None:
+            network = None if perceptual == "discriminator" else PerceptualDistance(perceptual, target_shape)
+            self.likeness = Likeness(perceptual_weight, network)
 
     def _shapes(self, parts: Parts) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
         """The target's and the source's. Notes which column is the target, and what sources are made by."""
@@ -183,6 +217,8 @@ class Translation(Task):
             "adversarial": AdversarialTerm(loss.generator),
             "pixel": Distance(self.pixel_weight, self.squared),
         }
+        if self.likeness is not None:
+            translate["perceptual"] = self.likeness
         game = [
             Phase("discriminator", "discriminator", judge, start=start),
             Phase("generator", "generator", translate, start=start),

@@ -17,7 +17,19 @@ from gan_lab.degradations.super_resolution import SuperResolution
 from gan_lab.metrics import restoration
 from gan_lab.metrics.base import Metric
 from gan_lab.metrics.inputs import MetricInputs
-from gan_lab.metrics.restoration import LPIPS, PSNR, SSIM, LumaPSNR, Sharpness, alexnet_file, luma, psnr, ssim
+from gan_lab.metrics.restoration import (
+    LPIPS,
+    PSNR,
+    SSIM,
+    LumaPSNR,
+    Sharpness,
+    alexnet_file,
+    edge_sharpness,
+    luma,
+    psnr,
+    ssim,
+)
+from gan_lab.metrics.restoration_bars import PSNROfTheSource
 from gan_lab.registry import metrics
 
 quality = pytest.importorskip("skimage.metrics")
@@ -234,3 +246,31 @@ def test_lpips_is_absent_for_small_pictures_and_other_channels() -> None:
     assert "31 x 31" in metric.absent
     assert metric(inputs(*pair(1, 4, 32, 32))) is None
     assert "1 or 3 channels" in metric.absent
+
+
+# -- edges, and sources as they are ------------------------------------------------------------------------------------
+
+
+def test_edges_are_as_steep_as_the_truths_whatever_the_noise() -> None:
+    torch.manual_seed(0)
+    truth = torch.zeros(3, 1, 40, 40)
+    truth[..., 20:] = 0.8
+    assert edge_sharpness(truth, truth).tolist() == pytest.approx([1, 1, 1])
+    assert edge_sharpness(truth * 0.5, truth).tolist() == pytest.approx([0.5] * 3)
+    noisy = truth + 0.1 * torch.randn(3, 1, 40, 40)
+    assert float(edge_sharpness(noisy, truth).mean()) == pytest.approx(1, abs=0.05)
+    blurred = torch.nn.functional.avg_pool2d(truth, 3, stride=1, padding=1, count_include_pad=False)
+    # A step of three pixels is a third as steep between two neighbours, two thirds over two.
+    assert edge_sharpness(blurred, truth).tolist() == pytest.approx([2 / 3] * 3, abs=1e-6)
+    assert edge_sharpness(noisy, truth * 0).tolist() == [1, 1, 1]
+
+
+def test_a_source_is_measured_where_it_is_as_large_as_its_truth() -> None:
+    truth, source = torch.rand(2, 1, 16, 16) * 2 - 1, torch.rand(2, 1, 16, 16) * 2 - 1
+    inputs = MetricInputs(truth, {"source": source, "target": truth})
+    result = PSNROfTheSource()(inputs)
+    assert result is not None
+    assert result["value"] == pytest.approx(float(psnr(source, truth).mean()))
+    small = PSNROfTheSource()
+    assert small(MetricInputs(truth, {"source": source[..., ::2, ::2], "target": truth})) is None
+    assert small.absent == "sources are no pictures of the truths' shape"

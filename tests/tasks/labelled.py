@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gan_lab.datasets.columns import Column, described_by
 from gan_lab.datasets.domains import columns_of, two_domains
+from gan_lab.datasets.masks import Classes, Labelled, masked_columns, partly_labelled
 from gan_lab.datasets.store import Store, height_width, resize, unscale
 from gan_lab.registry import NonNegative, Positive, datasets
 from tests.tasks.toys import PATCHES, UNET, smooth
@@ -69,6 +70,29 @@ class ToyDomains:
         return two_domains(Store(source), Store(target))
 
 
+@datasets.register("toy_masks")
+class ToyMasks:
+    """Smooth pictures of 16 px; a mask is where they are bright: two classes, or three by two levels."""
+
+    num_classes, splits = None, ("train", "test")
+
+    def __init__(
+        self, *, image_size: Positive | tuple[Positive, Positive] = 16, classes: Classes = 2, labelled: Labelled = 1.0
+    ) -> None:
+        self.size, self.classes, self.labelled = height_width(image_size), classes, labelled
+        self.sample_shape = (1, *self.size)
+        self.columns = masked_columns(
+            Column("picture", self.sample_shape, "uint8", (-1.0, 1.0), spacing=(2.0, 0.5)), classes, labelled
+        )
+
+    def load(self, split: str = "train") -> Store:
+        pictures = smooth(self.sample_shape, *((24, 0) if split == "train" else (18, 1)))
+        mask = sum((pictures[:, 0] > level).to(torch.uint8) for level in (0.0, 0.4)[: self.classes - 1])
+        assert isinstance(mask, Tensor)
+        store = Store({"sample": unscale(pictures), "mask": mask})
+        return partly_labelled(store, self.labelled, self.classes) if split == "train" else store
+
+
 LENET = ["classifier=lenet", "classifier.width=2", "classifier.feature_dim=4"]
 ADAPTATION = ["task=adaptation", *LENET, "discriminator=mlp", "discriminator.width=4", "dataset=toy_labelled_domains"]
 ADDA = [*ADAPTATION, "task=adda", "task.source_images=16"]
@@ -82,3 +106,4 @@ DETECTOR = [
 ]  # fmt: skip
 ANOMALY = ["task=fanogan", "task.gan_images=16", *DETECTOR]
 GANOMALY = ["task=ganomaly", *DETECTOR]
+SEGMENTATION = ["task=segmentation", *UNET, *PATCHES, "dataset=toy_masks"]

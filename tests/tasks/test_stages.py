@@ -11,7 +11,7 @@ from gan_lab.core import checkpoint
 from tests.core.toys import equal
 from tests.faults.lab import Trained
 from tests.tasks.killing import kill_after
-from tests.tasks.labelled import ADAPTATION, ADDA, ANOMALY, ATTACK, GANOMALY
+from tests.tasks.labelled import ADAPTATION, ADDA, ANOMALY, ATTACK, GANOMALY, SEGMENTATION
 from tests.tasks.toys import QUICK, SCORED
 
 EACH = [
@@ -22,6 +22,10 @@ EACH = [
 STAGES = {
     "fanogan": ([*ANOMALY, "dataset.image_size=16", "trainer.images=32"], (8, 24)),
     "ganomaly": ([*GANOMALY, "dataset.image_size=16", "trainer.images=32"], (16,)),
+    "segmentation": (
+        [*SEGMENTATION, "dataset.labelled=0.5", "task.supervised_images=16", "trainer.images=32"],
+        (8, 24),
+    ),
     "dann": ([*ADAPTATION, "task.ramp_images=32", "trainer.images=32"], (16,)),
     "adda": ([*ADDA, "trainer.images=32"], (8, 16, 24)),
     "attack": ([*ATTACK, "task.defence=[24,40]", "trainer.images=56"], (8, 16, 32, 48)),

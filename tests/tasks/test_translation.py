@@ -21,7 +21,8 @@ from tests.tasks.small import build, passed, phase_of, recorded, weights
 from tests.tasks.toys import PATCHES, ROWWISE, SRRESNET, UNET
 
 registry.load()
-DEGRADATIONS = tuple(registry.degradations.classes)
+# Those of any pictures: low_dose wants tomographic ones.
+DEGRADATIONS = tuple(n for n, cls in registry.degradations.classes.items() if not registry.supplied(cls))
 TRANSLATORS = tuple(n for n, cls in registry.generators.classes.items() if "input_shape" in registry.supplied(cls))
 DISCRIMINATORS = tuple(  # of pictures, not of tokens
     n for n, cls in registry.discriminators.classes.items() if "vocabulary_size" not in registry.supplied(cls)
@@ -31,6 +32,8 @@ SMALL = {
     "unet": UNET, "srresnet": SRRESNET, "patchgan": PATCHES, "unet discriminator": ["discriminator=unet"]
 }  # fmt: skip
 SMALL["resnet_translator"] = ["generator=resnet_translator", "generator.width=4", "generator.blocks=1"]
+SMALL["monai_unet"] = ["generator=monai_unet", "generator.width=4", "generator.halvings=1", "generator.units=1"]
+SMALL["segresnet"] = ["generator=segresnet", "generator.width=8"]
 SMALL["vqvae"] = ["generator=vqvae", "generator.width=4", "generator.blocks=1"]
 KEEPS_SIZE, ENLARGES = ("resnet_translator",), ("vqvae",)  # and does nothing else
 SMALL["unet discriminator"] += ["discriminator.width=4", "dataset.image_size=32"]  # it takes no smaller pictures
