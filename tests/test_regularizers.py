@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gan_lab import registry
-from gan_lab.augment import DiffAugment, Identity
+from gan_lab.augment.diffaugment import DiffAugment
+from gan_lab.augment.plain import Identity
 from gan_lab.core import checkpoint
 from gan_lab.core.loop import Game, play, step, train
 from gan_lab.core.runtime import Runtime
