@@ -24,7 +24,8 @@ def with_deviation(x: Tensor, group: int) -> Tensor:
     count = len(x)
     size = next(size for size in range(min(group, count), 0, -1) if count % size == 0)
     members = x.reshape(size, count // size, *x.shape[1:])
-    deviation = (members.var(0, correction=0) + EPSILON).sqrt().mean((1, 2, 3))
+    variance = (members - members.mean(0)).square().mean(0)  # several times as fast as `var` over the first dimension
+    deviation = (variance + EPSILON).sqrt().mean((1, 2, 3))
     return torch.cat([x, deviation.repeat(size)[:, None, None, None].expand(-1, 1, *x.shape[2:])], dim=1)
 
 
