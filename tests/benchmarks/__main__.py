@@ -19,7 +19,7 @@ from tests.benchmarks import (
     scoring,
     steps,
     styles,
-)  # fmt: skip
+)
 from tests.benchmarks.measure import Result, arguments, in_words, measured, say, short, surroundings, write_json
 
 BENCHMARKS: dict[str, Callable[[int], Result]] = {
