@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gan_lab import registry
 from gan_lab.augment.ada import ADA, BLIT, COLOR, GEOMETRY, Draws, blit_matrix, color_matrix, geometry_matrix
-from gan_lab.augment.warp import blitted, rotation, scaling, translation, warped
+from gan_lab.augment.warp import SYMLET, blitted, rotation, scaling, translation, warped
 from gan_lab.core.runtime import Runtime
 from tests.core.toys import Pass, ToyTask, make_game, networks
 
@@ -200,6 +200,16 @@ def test_moves_are_differentiated_twice(move: Any) -> None:
     back = geometry_matrix(chosen(2, GEOMETRY, *GEOMETRY), uniform, normal, 7, 6).double()
     assert torch.autograd.gradcheck(lambda x: move(x, back), images, fast_mode=True)
     assert torch.autograd.gradgradcheck(lambda x: move(x, back).square(), images, fast_mode=True)
+
+
+def test_the_wavelets_even_shifts_are_orthogonal_and_its_high_pass_filter_ignores_polynomials() -> None:
+    """The properties that define a symlet of order 6: the taps themselves were not computed here."""
+    taps = np.array(SYMLET) * 2**0.5
+    for shift in range(6):
+        assert np.dot(taps[2 * shift :], taps[: len(taps) - 2 * shift]) == pytest.approx(float(shift == 0), abs=1e-10)
+    signs, place = (-1.0) ** np.arange(12), np.arange(12) / 11
+    for power in range(6):
+        assert np.dot(signs * taps, place**power) == pytest.approx(0, abs=1e-9)
 
 
 # -- the augmentation --------------------------------------------------------------------------------------------------
