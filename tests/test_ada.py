@@ -193,6 +193,13 @@ def test_a_wave_is_moved_to_where_the_matrix_says() -> None:
         assert (image[0, 0] - expected)[inside, inside].abs().max() > 0.4
 
 
+def test_an_oblong_picture_whose_sides_differ_by_an_odd_number_is_turned_as_a_whole() -> None:
+    rows = torch.arange(7.0)[None, None, :, None].expand(1, 1, 7, 6)
+    made = blitted(rows, rotation(torch.tensor([math.pi / 2])))
+    assert (made == made[:, :, :1]).all()  # a row has become a column
+    assert made[0, 0, 0].diff().abs().tolist() == [1] * 5
+
+
 @pytest.mark.parametrize("move", [blitted, warped])
 def test_moves_are_differentiated_twice(move: Any) -> None:
     images = pictures(2, 1, (7, 6)).requires_grad_()
@@ -270,6 +277,8 @@ def test_real_and_fake_draw_for_themselves_and_micro_batches_see_their_rows() ->
     parts = [ada(part, images[part.rows], "real") for part in passes(8, micro_batches=4)]
     torch.testing.assert_close(torch.cat(parts), real)
     assert ada(forward, images.bfloat16(), "real").dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(ada(forward, images, "real"), real)
 
 
 def test_it_needs_no_look_at_a_value() -> None:

@@ -13,6 +13,7 @@ from gan_lab.augment.warp import blitted, rotation, scaling, translation, warped
 from gan_lab.core.forward_pass import ForwardPass
 from gan_lab.core.hooks import Hook
 from gan_lab.core.loop import Game
+from gan_lab.core.runtime import full_precision
 from gan_lab.core.types import Phase
 from gan_lab.layers import ImageSize
 from gan_lab.registry import Positive, Share, augmentations
@@ -127,7 +128,8 @@ class ADA(nn.Module, Hook):
         gates = (uniform[:, : len(operations)] < thresholds).split([len(BLIT), len(GEOMETRY), len(COLOR)], dim=1)
         others, normals = uniform[:, len(operations) :].split(UNIFORMS, 1), normal.split(NORMALS, 1)
         blit, geometry, color = zip(gates, others, normals, strict=True)
-        return self.applied(images, blit, geometry, color)
+        with full_precision(images.device.type):
+            return self.applied(images, blit, geometry, color)
 
     def applied(self, images: Tensor, blit: Draws, geometry: Draws, color: Draws) -> Tensor:
         """Images changed by each part's draws, where the policy has it: what to do, uniform and normal numbers."""

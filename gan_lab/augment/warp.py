@@ -66,7 +66,10 @@ def blitted(images: Tensor, inverse: Tensor) -> Tensor:
     height, width = images.shape[2:]
     x, y = (torch.arange(size, device=images.device) - (size - 1) / 2 for size in (width, height))
     x, y = _sources(inverse, x, y)
-    columns, rows = (reflected((place + size / 2).floor().long(), size) for place, size in ((x, width), (y, height)))
+    # A little more than a half, or rounding would decide where a side of odd length is turned to one of even length.
+    columns, rows = (
+        reflected((place + size / 2 + 1e-3).floor().long(), size) for place, size in ((x, width), (y, height))
+    )
     return gathered(images, rows, columns)
 
 
