@@ -142,6 +142,10 @@ def sample(argv: Sequence[str]) -> int:
         help="interpolation: rows from one latent to another; classes: a row for each class; "
         "neighbours: samples beside the training pictures nearest to them",
     )  # fmt: skip
+    parser.add_argument(
+        "--truncation", type=float, metavar="PSI",
+        help="of generators with styles: below 1 more typical and less varied, 0 the mean picture (1)",
+    )  # fmt: skip
     parser.add_loading()
     parser.add_argument(
         "--out", type=Path, metavar="FILE",
@@ -153,7 +157,7 @@ def sample(argv: Sequence[str]) -> int:
 
     said = write_samples(
         given.run, given.out, given.num, given.seed, given.device, label=given.label, grid=given.grid,
-        which=given.checkpoint,
+        which=given.checkpoint, truncation=given.truncation,
     )  # fmt: skip
     print(said)
     return 0

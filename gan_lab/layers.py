@@ -49,6 +49,18 @@ def pyramid(image_size: ImageSize, smallest: int = 4) -> tuple[tuple[int, int], 
     return (height // scale, width // scale), doublings
 
 
+def widening(image_size: ImageSize, width: int, widest: int) -> tuple[tuple[int, int], list[int]]:
+    """((base height, base width), channels of each size from the base up): `width` of them at full size.
+
+    The number doubles at every halving, up to `widest`, or `width` where that is more. Raises ValueError as `pyramid`.
+
+    >>> widening(64, 16, 64)
+    ((4, 4), [64, 64, 64, 32, 16])
+    """
+    base, doublings = pyramid(image_size)
+    return base, [min(width * 2**k, max(widest, width)) for k in range(doublings, -1, -1)]
+
+
 # -- labels ------------------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,9 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from gan_lab import registry
-from gan_lab.augment import DiffAugment, Flip, Identity, color, cutout, flip_and_shift, translation
+from gan_lab.augment.diffaugment import DiffAugment, color, cutout, translation
+from gan_lab.augment.pixels import flip_and_shift
+from gan_lab.augment.plain import Flip, Identity
 from gan_lab.config.hydra_store import publish
 from gan_lab.core.runtime import Runtime
 from tests.core.toys import Pass, ToyTask, make_game, networks

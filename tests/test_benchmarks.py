@@ -13,8 +13,9 @@ from rich.console import Console
 from torch import nn
 
 from gan_lab.core.loop import step
+from gan_lab.generators.modulated import modulated
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import draw, mixture, plain, scale, steps
+from tests.benchmarks import draw, mixture, plain, scale, steps, styles
 from tests.benchmarks.curves import Curve, Point, power_law
 from tests.benchmarks.limits import operations
 from tests.benchmarks.measure import Goal, Result, build
@@ -130,3 +131,10 @@ def test_what_was_measured_is_drawn(tmp_path: Path) -> None:
     assert {"at least 2, first", "at least 2, second"} <= labels
     with pytest.raises(ValueError, match="nothing was measured"):
         draw.draw({"empty": {"benchmarks": [skipped.row()]}})
+
+
+@pytest.mark.parametrize(("demodulate", "doubling", "size"), [(True, False, 3), (True, True, 3), (False, False, 1)])
+def test_stylegan2s_baseline_computes_what_our_layer_does(demodulate: bool, doubling: bool, size: int) -> None:
+    x, weight, style = (torch.randn(shape, dtype=torch.float64) for shape in ((3, 4, 6, 5), (5, 4, size, size), (3, 4)))
+    made = (how(x, weight, style, demodulate=demodulate, doubling=doubling) for how in (modulated, styles.grouped))
+    torch.testing.assert_close(*made)

@@ -90,6 +90,14 @@ def test_losses_are_what_their_papers_write(loss: Any, discriminator: Half, gene
     np.testing.assert_allclose(loss.generator(forward).numpy(), generator(r, f), rtol=1e-10)
 
 
+def test_r3gans_loss_of_three_pairs_by_hand() -> None:
+    """softplus(D(G(z)) - D(x)) for D and softplus(D(x) - D(G(z))) for G, of differences 2, -1 and 0."""
+    forward = SimpleNamespace(real_logits=torch.tensor([2.0, 0.0, -1.0]), fake_logits=torch.tensor([0.0, 1.0, -1.0]))
+    discriminator, generator = Relativistic().discriminator(forward), Relativistic().generator(forward)
+    torch.testing.assert_close(discriminator, torch.tensor([0.126928, 1.313262, 0.693147]))
+    torch.testing.assert_close(generator, torch.tensor([2.126928, 0.313262, 0.693147]))
+
+
 def test_hinge_learns_nothing_beyond_its_margin_and_relativistic_only_differences() -> None:
     real, fake = torch.tensor([1.5, 0.5], requires_grad=True), torch.tensor([-1.5, -0.5], requires_grad=True)
     Hinge().discriminator(SimpleNamespace(real_logits=real, fake_logits=fake)).sum().backward()

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gan_lab import registry
-from gan_lab.augment import DiffAugment, Identity
+from gan_lab.augment.diffaugment import DiffAugment
+from gan_lab.augment.plain import Identity
 from gan_lab.core import checkpoint
 from gan_lab.core.loop import Game, play, step, train
 from gan_lab.core.runtime import Runtime
@@ -27,7 +28,8 @@ from gan_lab.discriminators.mlp import MLPDiscriminator
 from gan_lab.generators.mlp import MLPGenerator
 from gan_lab.losses import NonSaturating
 from gan_lab.regularizers.consistency import BalancedConsistency, Consistency, LatentConsistency
-from gan_lab.regularizers.gradients import DRAGAN, R1, R2, GradientPenalty
+from gan_lab.regularizers.gradients import DRAGAN, R1, R2, GradientPenalty, gamma_of
+from gan_lab.regularizers.paths import PathLength
 from gan_lab.regularizers.predictions import FeatureMatching, LeCam
 from gan_lab.regularizers.weights import Orthogonal, WeightClip, overlap
 from gan_lab.tasks.generation import Generation
@@ -361,6 +363,66 @@ def test_zcr_pulls_d_together_and_pushes_g_apart_at_near_latents() -> None:
         "discriminator": ("discriminator", 7),
         "generator": ("generator", 0.2),
     }
+
+
+# -- the gradient by the style -----------------------------------------------------------------------------------------
+
+
+def of_generator(generator: Any, z: Tensor, y: Tensor, label: Tensor | None = None) -> SimpleNamespace:
+    game = SimpleNamespace(runtime=Runtime())
+    return SimpleNamespace(
+        net=lambda name: generator, latent=z, fake_label=label, draw=lambda stream, *shape: y, rows=slice(0, len(z)),
+        game=game,
+    )  # fmt: skip
+
+
+def test_the_path_length_of_a_linear_generator_is_that_of_a_vector() -> None:
+    """G(z) = A z, pictures [2, 3, 4]: the Jacobian is A, and |A^T y| / sqrt(12) the length, whatever z is."""
+    a, z, y = random(24, 5).requires_grad_(), random(7, 5, seed=1), random(7, 2, 3, 4, seed=2)
+    term = PathLength(weight=3, decay=0.25)
+    term.mean.fill_(0.7)
+    forward = of_generator(lambda latent, label: (latent @ a.T).view(-1, 2, 3, 4), z, y)
+    length = (y.flatten(1) @ a).norm(dim=1) / 12**0.5
+    value = term(forward)
+    torch.testing.assert_close(value, (length - 0.7).square())
+    (slope,) = torch.autograd.grad(value.sum(), a)
+    (expected,) = torch.autograd.grad((length - 0.7).square().sum(), a)
+    torch.testing.assert_close(slope, expected)
+    assert term.mean.item() == pytest.approx(0.7)
+    term.after_step(forward)
+    assert term.mean.item() == pytest.approx(0.75 * 0.7 + 0.25 * length.mean().item())
+    assert (term.weight, term.player, term.every) == (3, "generator", 1)
+
+
+def test_the_path_length_is_by_each_layers_style_and_its_gradient_reaches_the_mapping() -> None:
+    maps, mapping = [random(6, 4, seed=k) for k in range(3)], random(5, 4, seed=9).requires_grad_()
+
+    class Styled:
+        def styles(self, z: Tensor, label: Tensor | None) -> Tensor:
+            return (z @ mapping)[:, None].expand(-1, 3, -1)
+
+        def synthesis(self, styles: Tensor) -> Tensor:  # not linear, so that the mapping matters
+            return sum((styles[:, k].square() @ maps[k].T for k in range(3)), torch.zeros(())).view(-1, 1, 2, 3)
+
+    z, y = random(7, 5, seed=10), random(7, 1, 2, 3, seed=11)
+    value = PathLength()(of_generator(Styled(), z, y))
+    rows = [((y.flatten(1) @ m) * 2 * (z @ mapping)).square().sum(1) / 6 for m in maps]
+    torch.testing.assert_close(value, torch.stack(rows).mean(0))  # the mean length is still 0
+    value.sum().backward()
+    assert mapping.grad.abs().min() > 0
+
+
+def test_gamma_by_rule_grows_with_the_pixels_and_shrinks_with_the_batch() -> None:
+    """StyleGAN2-ADA's authors' table of configurations: 0.0002 times the pixels over the batch."""
+    a, x = symmetric(), random(9, 5, seed=1).requires_grad_()
+    for side, batch, gamma in ((32, 64, 0.0032), (256, 16, 0.8192), (1024, 32, 6.5536)):
+        assert gamma_of(torch.zeros(1, 3, side, side, device="meta"), batch) == pytest.approx(gamma)
+    for kind, which in ((R1, "real"), (R2, "fake")):
+        logits = quadratic(x, a).logits
+        forward = SimpleNamespace(**{which: x, f"{which}_logits": logits}, game=SimpleNamespace(batch_size=4))
+        term = kind(gamma=None)
+        expected = 0.0002 / 4 * (x @ a).square().sum(1) / 2  # a point has one pixel
+        torch.testing.assert_close(term.weight * term(forward), expected)
 
 
 # -- whatever is registered, in a small game ---------------------------------------------------------------------------

@@ -32,10 +32,12 @@ CLASSES = [*PICTURES, "generator.conditioning=concat", "discriminator.conditioni
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs that know classes, that do not, and that make points."""
+    """Runs that know classes, that do not, that make points, and whose generator has styles."""
     folder = tmp_path_factory.mktemp("runs")
     for name, words in (("classes", CLASSES), ("plain", PICTURES), ("points", ["dataset=mixture"])):
         assert main([*TINY, *words, f"run_dir={folder / name}"]) == 0
+    styles = ["generator=stylegan2", "dataset=toy_pictures", "dataset.image_size=28"]
+    assert main([*TINY, *styles, f"run_dir={folder / 'styles'}"]) == 0
     return folder
 
 
@@ -88,6 +90,9 @@ def test_class_names_are_numbers_spelt_out(runs: Path) -> None:
         ("classes", ["--grid", "clases"], "Did you mean classes?"),
         ("classes", ["--grid", "classes", "--out", "a.npz"], "give a .png"),
         ("classes", ["--grid", "classes", "--num", "0"], "--num 0"),
+        ("plain", ["--truncation", "0.5"], "no mean style to go towards; these generators have one: stylegan2"),
+        ("styles", ["--truncation", "3"], "--truncation 3: it must be at least -2 and at most 2"),
+        ("styles", ["--truncation", "nan"], "--truncation nan: it must be at least -2"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(
@@ -99,6 +104,16 @@ def test_what_cannot_be_shown_is_refused(
     assert message in error
     assert error.count("\n") == 1
     assert not list(workdir.iterdir())
+
+
+def test_truncated_samples_go_towards_the_mean_picture(runs: Path, tmp_path: Path) -> None:
+    spreads = []
+    for psi in (None, "1", "0.5", "0"):
+        out = tmp_path / f"{psi}.npz"
+        words = [] if psi is None else ["--truncation", psi]
+        assert main(["sample", str(runs / "styles"), "--num", "5", "--out", str(out), *words]) == 0
+        spreads.append(np.load(out)["images"].astype(float).std(0).mean())
+    assert spreads[0] == spreads[1] > spreads[2] > spreads[3] == 0
 
 
 def test_data_without_labels_has_no_classes(runs: Path) -> None:

@@ -42,13 +42,15 @@ def write_samples(
     label: str | None = None,
     grid: str | None = None,
     which: str = "newest",
+    truncation: float | None = None,
 ) -> str:
     """Write examples of a run: a sheet to look at (.png, or .txt for lines), an .npz, or a folder with a PNG each.
 
     The .npz has `images` (uint8 NHWC), `points` or `tokens`, and the examples' other columns: `source`, `target`,
-    `label`. With `grid`, one of the task's layouts is written as a .png. Returns what to print: the sheet's caption, if
-    it has one, and the file. Without `out`, pictures go to samples.png, and lines of text are returned themselves.
-    Raises ValueError for a wrong number, an unknown class, a folder that is not empty, or an unfitting file type.
+    `label`. With `grid`, one of the task's layouts is written as a .png. `truncation` draws samples towards the mean
+    style. Returns what to print: the sheet's caption, if it has one, and the file. Without `out`, pictures go to
+    samples.png, and lines of text are returned themselves. Raises ValueError for a wrong number, an unknown class, a
+    folder that is not empty, or an unfitting file type.
     """
     given, out = out, out or DEFAULT
     _check_options(out, num, grid)
@@ -61,6 +63,8 @@ def write_samples(
         option = f"--grid {grid}" if grid else f"--out {out}"
         raise ValueError(f"{option}: {run} makes points, not pictures; give a .png or an .npz")
     labels = None if label is None else trained.labels(label)
+    if truncation is not None:
+        trained.truncate(truncation)
     if grid:
         sheet = layouts[grid](trained, num or 8, seed, labels)
         save_sheet(sheet, out)

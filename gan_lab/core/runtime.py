@@ -142,6 +142,11 @@ class Runtime:
                 gradient.copy_(part.view_as(gradient))
 
 
+def full_precision(device: str) -> AbstractContextManager[object]:
+    """A context without autocast, for what bf16 is too coarse for: inner products of long rows, places of pixels."""
+    return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
+
+
 @contextmanager
 def inference(nets: nn.ModuleDict, batch_norm: str) -> Iterator[nn.ModuleDict]:
     """A context with the networks in eval mode. Afterwards, their modes are restored.

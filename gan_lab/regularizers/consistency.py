@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gan_lab.augment import flip_and_shift
+from gan_lab.augment.pixels import flip_and_shift
 from gan_lab.core.types import per_sample
 from gan_lab.layers import ImageSize, sides
 from gan_lab.registry import NonNegative, Positive, Rate, Share, Weight, regularizers

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from gan_lab.core.runtime import full_precision
 from gan_lab.registry import Positive, Rate, Weight, regularizers
 
 
@@ -80,8 +80,3 @@ def overlap(rows: Tensor) -> Tensor:
         return 2 * (rows @ rows.T).triu(1).square().sum()
     # |W^T W|_F = |W W^T|_F: of the two Gram matrices take the smaller, and subtract the diagonal of the larger.
     return (rows.T @ rows).square().sum() - rows.square().sum(1).square().sum()
-
-
-def full_precision(device: str) -> AbstractContextManager[object]:
-    """A context without autocast: bf16 is too coarse for small inner products of long rows."""
-    return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)

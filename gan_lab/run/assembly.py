@@ -19,7 +19,7 @@ from torch import nn
 from gan_lab import registry
 from gan_lab.config.composition import check_parts
 from gan_lab.config.sections import Evaluation, Tracking, Trainer, sections
-from gan_lab.core.hooks import EMA
+from gan_lab.core.hooks import EMA, Hook
 from gan_lab.core.loop import Game
 from gan_lab.core.runtime import Runtime, choose_device, fastest_precision, has_bf16_units
 from gan_lab.core.types import Phase
@@ -141,6 +141,8 @@ def assemble(config: DictConfig) -> Assembly:
         reuse_fakes=trainer.reuse_fakes,
         hooks=scheduled(schedules, optimizers, regularizers, phases),
     )
+    if isinstance(augment := getattr(task, "augment", None), Hook):
+        game.add(augment)
     ema = None
     if trainer.ema:
         ema = EMA(nn.ModuleDict({name: task.nets[name] for name in task.averaged}), trainer.ema)

@@ -117,6 +117,24 @@ class TrainedRun:
                 "concat, and discriminator.conditioning=projection or auxiliary"
             )
 
+    def truncate(self, psi: float) -> None:
+        """From now on make samples from mean + psi (style - mean): less varied and more typical for psi below 1.
+
+        Karras et al. 2019, arXiv 1812.04948, appendix B. Raises ValueError for a generator without a mean
+        style, and for a psi outside [-2, 2].
+        """
+        if not -2 <= psi <= 2:
+            raise ValueError(f"--truncation {psi:g}: it must be at least -2 and at most 2; 1 changes nothing")
+        able: list[Any] = [net for net in self.nets.values() if hasattr(net, "truncation")]
+        if not able:
+            names = [name for name, cls in registry.generators.classes.items() if hasattr(cls, "truncation")]
+            raise ValueError(
+                f"--truncation {psi:g}: the networks of {self.path} have no mean style to go towards; these generators "
+                f"have one: {', '.join(sorted(names))}"
+            )
+        for net in able:
+            net.truncation = psi
+
     @property
     def batch_norm(self) -> str:
         """The statistics of batch norm for examples: `running` ones, or each `batch`'s own."""

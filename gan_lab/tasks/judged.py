@@ -105,7 +105,7 @@ class JudgedPass(ForwardPass):
     def observe(self) -> Mapping[str, Tensor]:
         """In a phase that trains D on real and fake samples: its logits, and its accuracies if the loss has a boundary.
 
-        Also the accuracy of D's classifier, if it has one.
+        Also the accuracy of D's classifier, if it has one, and the probability of an augmentation that adapts.
         """
         if self.phase.player != "discriminator" or not {"real_output", "fake_output"} <= vars(self).keys():
             return {}
@@ -116,6 +116,9 @@ class JudgedPass(ForwardPass):
         classes, label = self.real_output.class_logits, self.real_label
         if classes is not None and label is not None:
             seen["class_accuracy"] = classes.detach().argmax(1).eq(label)
+        probability = getattr(self._augment, "p", None)
+        if isinstance(probability, Tensor):
+            seen["augment_p"] = probability.clone()
         return seen
 
 

@@ -8,7 +8,18 @@ from collections.abc import Callable, Sequence
 from rich import box
 from rich.table import Table
 
-from tests.benchmarks import compiling, data, limits, mixture, overhead, processes, reliability, scoring, steps
+from tests.benchmarks import (
+    compiling,
+    data,
+    limits,
+    mixture,
+    overhead,
+    processes,
+    reliability,
+    scoring,
+    steps,
+    styles,
+)
 from tests.benchmarks.measure import Result, arguments, in_words, measured, say, short, surroundings, write_json
 
 BENCHMARKS: dict[str, Callable[[int], Result]] = {
@@ -19,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[int], Result]] = {
     "default_step_bf16": steps.default_bf16,
     "mixture_step": mixture.tutorial,
     "mixture_step_tuned": mixture.tuned,
+    "stylegan2_step": styles.step_ratio,
     "matmul_limit": limits.matmul,
     "compile_default": compiling.default,
     "compile_primer": compiling.primer,

@@ -1,4 +1,4 @@
-"""Augmentations of the discriminator's inputs, real and fake. They are differentiable, for the generator's gradient."""
+"""DiffAugment: colours, shifts and holes, drawn alike from the first step to the last."""
 
 from __future__ import annotations
 
@@ -7,32 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gan_lab.augment.pixels import round_half, take, whole
 from gan_lab.core.forward_pass import ForwardPass
 from gan_lab.layers import ImageSize
-from gan_lab.registry import Share, augmentations
-
-
-@augmentations.register("none")
-class Identity:
-    """No augmentation: D gets the images themselves."""
-
-    def __call__(self, forward: ForwardPass, images: Tensor, stream: str) -> Tensor:
-        return images
-
-
-@augmentations.register("flip")
-class Flip:
-    """Mirrors images [B, C, H, W] left to right with probability `p`, with separate draws for real and fake images.
-
-    The parameter `image_size` is only there so that data of points, which have none, are refused.
-    """
-
-    def __init__(self, image_size: ImageSize, *, p: Share = 0.5) -> None:
-        self.p = p
-
-    def __call__(self, forward: ForwardPass, images: Tensor, stream: str) -> Tensor:
-        mirrored = forward.draw(f"flip/{stream}", 1, 1, 1, kind="uniform") < self.p
-        return torch.where(mirrored, images.flip(3), images)
+from gan_lab.registry import augmentations
 
 
 @augmentations.register("diffaugment")
@@ -112,45 +90,3 @@ PARTS = {
     "translation": (translation, 2),
     "cutout": (cutout, 2),
 }  # name -> (function, how many uniform numbers it takes)
-
-
-# -- pixels by their place ---------------------------------------------------------------------------------------------
-
-
-def flip_and_shift(images: Tensor, uniform: Tensor, flip: float, shift: int) -> Tensor:
-    """Images [B, C, H, W] mirrored with probability `flip` and shifted by up to `shift` pixels each way.
-
-    It takes uniform numbers [B, 3]. Edges are reflected, so that no new values appear; `shift` is smaller than H and W.
-    """
-    rows, columns = (
-        _reflect(torch.arange(size, device=images.device) - whole(uniform[:, i], -shift, shift)[:, None], size)
-        for i, size in enumerate(images.shape[2:])
-    )
-    mirrored = uniform[:, 2:] < flip
-    return take(images, rows, torch.where(mirrored, images.shape[3] - 1 - columns, columns))
-
-
-def _reflect(place: Tensor, size: int) -> Tensor:
-    """Places, with those beyond a line's ends mirrored at its first or last place."""
-    last = size - 1
-    return last - (last - place.abs()).abs()
-
-
-def take(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Images [B, C, H, W] whose pixel (i, j) is taken from row rows[:, i], int64 [B, H], and columns[:, j], [B, W].
-
-    One gather: three times as fast as indexing, and without a loop over images.
-    """
-    width = images.shape[3]
-    place = (rows[:, None, :, None] * width + columns[:, None, None, :]).flatten(2)
-    return images.flatten(2).gather(2, place.expand(-1, images.shape[1], -1)).view_as(images)
-
-
-def whole(uniform: Tensor, least: int, most: int) -> Tensor:
-    """Integers from least to most, all equally likely, from uniform numbers in [0, 1)."""
-    return (uniform * (most - least + 1)).long() + least
-
-
-def round_half(value: float) -> int:
-    """The nearest integer, with halves rounded up. Python's own `round` rounds halves to even integers."""
-    return int(value + 0.5)
