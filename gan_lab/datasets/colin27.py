@@ -23,7 +23,7 @@ class Colin27(Slices):
 
     Of Debian's mricron-data: the whole head `ch2`, 181 x 217 x 181 voxels of 1 mm with values 0 to 255, and `ch2bet`,
     the same without what is not brain, which makes the mask. Blocks of `block` slices are tested, one of five. See
-    `slices.Slices`. `labelled` is the share of training slices whose masks are used, from the bottom. Raises ValueError
+    `slices.Slices`. `labelled` is the share of training slices whose masks are used, each n-th. Raises ValueError
     where the package is not installed.
     """
 

@@ -26,15 +26,20 @@ def masked_columns(picture: Column, num_classes: int, labelled: float) -> dict[s
     return columns if labelled == 1 else columns | {DOMAIN: picture}
 
 
-def partly_labelled(store: Store, labelled: float, classes: int = 2) -> Store:
-    """A store of `sample` and `mask` without the masks of its last rows: their pictures are the column `unlabelled`.
+def partly_labelled(store: Store, labelled: float, classes: int = 2, *, spread: bool = False) -> Store:
+    """A store of `sample` and `mask` in which some rows keep their masks: others' pictures are the column `unlabelled`.
 
-    The first rows keep theirs, at least one: neighbours look alike, so a random choice would give away too much. Raises
-    ValueError where no mask has a pixel of some class.
+    The first rows keep theirs, at least one: neighbours look alike, so a random choice would give away too much. With
+    `spread`, those at equal distances do, as an annotator of a volume outlines each n-th slice. Raises ValueError where
+    no mask has a pixel of some class.
     """
     pictures, masks = store.columns["sample"], store.columns["mask"]
     count = min(max(round(labelled * len(pictures)), 1), len(pictures))
-    kept = masks[:count]
+    chosen = torch.zeros(len(pictures), dtype=torch.bool)
+    chosen[torch.arange(count) * len(pictures) // count + (len(pictures) // count // 2) if spread else slice(count)] = (
+        True
+    )
+    kept = masks[chosen]
     found = torch.bincount(kept.flatten(), minlength=classes)
     if lost := [str(number) for number in range(classes) if not found[number]]:
         raise ValueError(
@@ -43,7 +48,7 @@ def partly_labelled(store: Store, labelled: float, classes: int = 2) -> Store:
         )
     if count == len(pictures):
         return store
-    columns = {"sample": pictures[:count], "mask": kept, DOMAIN: pictures[count:]}
+    columns = {"sample": pictures[chosen], "mask": kept, DOMAIN: pictures[~chosen]}
     return Store(columns, store.skipped, {DOMAIN: [DOMAIN]})
 
 

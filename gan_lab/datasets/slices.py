@@ -135,7 +135,7 @@ class Slices:
         key = content_key(contents, vars(self.view), self.block, self.classes, split, 1)
         store = cached(self.name, key, lambda skipped: self._rows(split, cases))
         learned = self.classes is not None and split == "train"
-        return partly_labelled(store, self.labelled, self.classes or 2) if learned else store
+        return partly_labelled(store, self.labelled, self.classes or 2, spread=True) if learned else store
 
     def _rows(self, split: str, cases: Sequence[Case]) -> Rows:
         pixel: tuple[str, tuple[float, float]] | None = None

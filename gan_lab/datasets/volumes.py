@@ -24,8 +24,8 @@ class Volumes(Slices):
     padded to `image_size`. `masks` is a folder with a NIfTI file of each volume's name, in which, with two
     `mask_classes`, whatever is not 0 is the second class. Test volumes lie in `test_path` (their masks in the same
     `masks`), else they are the last `test_share` by name; of a single volume, one block of `block` slices of five.
-    `labelled` is the share of training slices whose masks are used. A file that cannot be read is refused by name, as
-    one volume more or less would change what a run is. See `slices.Slices`.
+    `labelled` is the share of training slices whose masks are used, each n-th. A file that cannot be read is refused by
+    name, as one volume more or less would change what a run is. See `slices.Slices`.
     """
 
     def __init__(

@@ -47,6 +47,18 @@ def test_the_first_rows_keep_their_masks(share: float, kept: int) -> None:
     assert store.lengths == ({"": 20} if kept == 20 else {"": kept, "unlabelled": 20 - kept})
 
 
+@pytest.mark.parametrize(
+    ("share", "rows"), [(1.0, range(20)), (0.25, [2, 6, 10, 14, 18]), (0.1, [5, 15]), (0.01, [10])]
+)
+def test_of_a_volume_slices_at_equal_distances_keep_their_masks(share: float, rows: list[int]) -> None:
+    pictures = torch.arange(20).reshape(20, 1, 1, 1).to(torch.uint8)
+    masks = torch.tensor([[[0, 1]]], dtype=torch.uint8).expand(20, -1, -1).contiguous()
+    store = partly_labelled(Store({"sample": pictures, "mask": masks}), share, spread=True)
+    assert store.columns["sample"].flatten().tolist() == list(rows)
+    others = store.columns.get("unlabelled", pictures[:0]).flatten().tolist()
+    assert sorted([*rows, *others]) == list(range(20))
+
+
 def test_a_class_without_a_pixel_is_refused() -> None:
     masks = torch.zeros(4, 3, 3, dtype=torch.uint8)
     masks[2] = 1

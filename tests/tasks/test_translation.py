@@ -71,7 +71,7 @@ def test_every_part_translates_with_every_other(degradation: str, generator: str
         before = weights(game.nets)
         step(game)
         still = [name for name, p in game.nets.named_parameters() if torch.equal(before[name], p)]
-        # A discriminator's last bias is not seen by losses of differences of logits; MONAI has biases before batch norm.
+        # D's last bias is not seen by losses of differences of logits; MONAI has biases before batch norm.
         unseen = ("discriminator", "generator.network")
         assert all(name.startswith(unseen) and name.endswith("bias") for name in still), (loss, still)
     examples = made(assembly, 3)
