@@ -268,8 +268,8 @@ def compare(argv: Sequence[str]) -> int:
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page: curves, tables, samples, warnings")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the comparison with every run's value")
     given = parser.parse_args(argv)
-    from gan_lab.compare.command import CompareOptions
-    from gan_lab.compare.command import compare as rank
+    from gan_lab.comparing.command import CompareOptions
+    from gan_lab.comparing.command import compare as rank
 
     rank(CompareOptions(given.paths, given.metric, given.at, given.where, given.html, given.json))
     return 0

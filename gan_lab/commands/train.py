@@ -30,7 +30,7 @@ from gan_lab.config.presets import CONF, RECIPES, sets_hydra_options
 from gan_lab.config.sections import sections
 from gan_lab.core.files import oddity
 from gan_lab.run import signals
-from gan_lab.sweep import plan
+from gan_lab.sweeping import plan
 
 COMPLETION = ("--shell-completion", "-sc")
 COMPLETION_WORD = re.compile(r"(install|uninstall|query)=(bash|zsh|fish)")
@@ -160,7 +160,7 @@ def prepare(command: Command, ended: Callable[[int], object]) -> tuple[list[str]
 
 def sweep(command: Command) -> int:
     """Run a sweep's jobs and print their table. Returns the exit code."""
-    from gan_lab.sweep.supervise import supervise
+    from gan_lab.sweeping.supervise import supervise
     from gan_lab.tracking.server import decide_mode
 
     arguments, composed, words = command.arguments, command.composed, command.swept
@@ -200,7 +200,7 @@ def _sweep_name(arguments: Arguments, choices: Any) -> str:
 
 def _search(composed: DictConfig, words: Sequence[Override], folder: Path) -> Any:
     """The search of Optuna's sweeper, checked. Raises ValueError where it cannot be run."""
-    from gan_lab.sweep import space, study
+    from gan_lab.sweeping import space, study
 
     space.import_optuna()
     conf = composed.hydra.sweeper

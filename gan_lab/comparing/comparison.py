@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from gan_lab.compare.provenance import PROVENANCE, counted, described_by, first_difference, remedy
-from gan_lab.compare.runs import Reading, Run, differing_settings, number
-from gan_lab.compare.settings import ENOUGH, Key, Setting, key_of, short
-from gan_lab.compare.statistics import interquartile_mean
+from gan_lab.comparing.provenance import PROVENANCE, counted, described_by, first_difference, remedy
+from gan_lab.comparing.runs import Reading, Run, differing_settings, number
+from gan_lab.comparing.settings import ENOUGH, Key, Setting, key_of, short
+from gan_lab.comparing.statistics import interquartile_mean
 
 
 @dataclass(frozen=True)

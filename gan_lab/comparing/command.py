@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gan_lab.compare import runs as on_disk
-from gan_lab.compare.comparison import At, Comparison
-from gan_lab.compare.settings import where
-from gan_lab.compare.table import as_json, show
+from gan_lab.comparing import runs as on_disk
+from gan_lab.comparing.comparison import At, Comparison
+from gan_lab.comparing.settings import where
+from gan_lab.comparing.table import as_json, show
 from gan_lab.core.files import write_atomically
-from gan_lab.sweep.findings import one_line_summary, read_findings
+from gan_lab.sweeping.findings import one_line_summary, read_findings
 from gan_lab.tracking.outputs import check_output
 
 
@@ -37,7 +37,7 @@ def compare(options: CompareOptions) -> Comparison:
     comparison.notes += map(one_line_summary, comparison.searches)
     page = None
     if options.html is not None:
-        from gan_lab.compare.page import render
+        from gan_lab.comparing.page import render
 
         page = render(comparison)
     show(comparison)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gan_lab.compare.comparison import Comparison
-from gan_lab.compare.runs import Run
-from gan_lab.compare.settings import Setting
+from gan_lab.comparing.comparison import Comparison
+from gan_lab.comparing.runs import Run
+from gan_lab.comparing.settings import Setting
 from gan_lab.core.files import read_bytes, read_text
 
 PICTURE_BYTES = 420_000  # of all samples together; text holds them in a third more

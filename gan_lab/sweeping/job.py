@@ -17,9 +17,9 @@ from omegaconf import DictConfig
 from gan_lab.config.hydra_store import register_resolvers
 from gan_lab.display.terminal import OutputLabel, labelled_output, terminal
 from gan_lab.run.signals import INTERRUPTED, REQUEUE_SECONDS, requeue_after
-from gan_lab.sweep import plan
-from gan_lab.sweep.interrupts import stop_signal, stop_with_sweep
-from gan_lab.sweep.study import StudyLocation
+from gan_lab.sweeping import plan
+from gan_lab.sweeping.interrupts import stop_signal, stop_with_sweep
+from gan_lab.sweeping.study import StudyLocation
 from gan_lab.tracking.run_directory import RunDirectory
 
 REFUSED = Path(".hydra", "refused.txt")  # in a job's folder: why it could not start, also where it has an older run

@@ -22,8 +22,8 @@ from omegaconf import DictConfig
 from gan_lab.config.identity import job_name
 from gan_lab.core.files import BadFile, printable
 from gan_lab.display.terminal import terminal
-from gan_lab.sweep.space import import_optuna
-from gan_lab.sweep.study import ABANDONED, JOB, Search
+from gan_lab.sweeping.space import import_optuna
+from gan_lab.sweeping.study import ABANDONED, JOB, Search
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 
 

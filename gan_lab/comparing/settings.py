@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from gan_lab.compare.runs import Reading, Run
-from gan_lab.compare.statistics import bootstrap_interval, interquartile_mean
+from gan_lab.comparing.runs import Reading, Run
+from gan_lab.comparing.statistics import bootstrap_interval, interquartile_mean
 from gan_lab.display.terminal import shortened
 
 ENOUGH = 3  # runs of a setting; with fewer, the intervals of two equal settings are often disjoint by chance

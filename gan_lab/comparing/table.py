@@ -10,9 +10,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from gan_lab.compare.comparison import Comparison
-from gan_lab.compare.runs import Run
-from gan_lab.compare.settings import ENOUGH, Key, Setting, short, shorter
+from gan_lab.comparing.comparison import Comparison
+from gan_lab.comparing.runs import Run
+from gan_lab.comparing.settings import ENOUGH, Key, Setting, short, shorter
 from gan_lab.display.terminal import shortened, wide_terminal
 
 REASONS = 10  # failed runs and warnings that are listed one by one

@@ -101,7 +101,7 @@ def _elsewhere(launcher: str, conf: Any, num_jobs: int | None) -> Workers:
     """The workers of our own launchers. A job uses the cores that its scheduler gives it; on this machine, a share."""
     import torch
 
-    from gan_lab.sweep import launchers
+    from gan_lab.sweeping import launchers
 
     launchers.check(launcher, conf)
     count = min(conf.n_jobs, num_jobs or conf.n_jobs)

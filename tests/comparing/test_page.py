@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from gan_lab.cli import main
-from gan_lab.compare.comparison import Comparison
-from gan_lab.compare.page import NUMBERS, payload, render
-from gan_lab.compare.runs import find
-from gan_lab.compare.sheets import PICTURE_BYTES
-from tests.compare.planted import plant, sweep
+from gan_lab.comparing.comparison import Comparison
+from gan_lab.comparing.page import NUMBERS, payload, render
+from gan_lab.comparing.runs import find
+from gan_lab.comparing.sheets import PICTURE_BYTES
+from tests.comparing.planted import plant, sweep
 
 WARNING = {
     "signal": "overpowered", "title": "D overpowers G", "level": "warning", "images": 200, "last": 400,

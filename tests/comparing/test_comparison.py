@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from gan_lab.cli import main
-from gan_lab.compare.command import parse_at
-from gan_lab.compare.comparison import At, Comparison
-from gan_lab.compare.runs import find
+from gan_lab.comparing.command import parse_at
+from gan_lab.comparing.comparison import At, Comparison
+from gan_lab.comparing.runs import find
 from gan_lab.tracking.run_directory import RunDirectory
-from tests.compare.planted import COVERAGE, FD, plant, provenance, sweep
+from tests.comparing.planted import COVERAGE, FD, plant, provenance, sweep
 
 
 def compared(*paths: Path, **wishes: Any) -> Comparison:

@@ -18,9 +18,9 @@ from omegaconf import DictConfig
 
 from gan_lab.display.terminal import terminal
 from gan_lab.run.signals import INTERRUPTED
-from gan_lab.sweep import findings, launchers, optuna_sweeper, plan, study, sweeper, table
-from gan_lab.sweep.interrupts import Interrupts
-from gan_lab.sweep.job import SweepJob
+from gan_lab.sweeping import findings, launchers, optuna_sweeper, plan, study, sweeper, table
+from gan_lab.sweeping.interrupts import Interrupts
+from gan_lab.sweeping.job import SweepJob
 
 Start = Callable[[Callable[[DictConfig], object]], int]  # starts Hydra with a task function; returns the exit code
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gan_lab.compare.runs import Reading, Run
+from gan_lab.comparing.runs import Reading, Run
 
 # Fields that must be equal for two scores to be ranked. Versions and noise seeds may differ.
 PROVENANCE = (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gan_lab.compare.statistics import bootstrap_interval, interquartile_mean, interquartile_weights
+from gan_lab.comparing.statistics import bootstrap_interval, interquartile_mean, interquartile_weights
 
 
 def test_weights_of_few_values() -> None:

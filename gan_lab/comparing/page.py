@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from gan_lab.compare.comparison import Comparison
-from gan_lab.compare.runs import Run, number
-from gan_lab.compare.settings import Key, Setting, key_of, short, shorter
-from gan_lab.compare.sheets import samples
-from gan_lab.compare.statistics import interquartile_weights
-from gan_lab.compare.table import headline, health, verdict
+from gan_lab.comparing.comparison import Comparison
+from gan_lab.comparing.runs import Run, number
+from gan_lab.comparing.settings import Key, Setting, key_of, short, shorter
+from gan_lab.comparing.sheets import samples
+from gan_lab.comparing.statistics import interquartile_weights
+from gan_lab.comparing.table import headline, health, verdict
 from gan_lab.config.identity import short_keys
 from gan_lab.display.terminal import shortened
 from gan_lab.tracking.run_directory import SELECTION

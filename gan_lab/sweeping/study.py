@@ -18,8 +18,8 @@ from omegaconf import DictConfig
 from gan_lab.config.identity import short_keys
 from gan_lab.core.files import parse_json, read_text
 from gan_lab.registry import unknown
-from gan_lab.sweep import plan
-from gan_lab.sweep.space import import_optuna, points, space
+from gan_lab.sweeping import plan
+from gan_lab.sweeping.space import import_optuna, points, space
 
 if TYPE_CHECKING:
     import optuna

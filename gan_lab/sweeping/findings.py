@@ -13,14 +13,14 @@ from gan_lab.display.terminal import shortened
 from gan_lab.tracking.summary import is_number
 
 if TYPE_CHECKING:
-    from gan_lab.sweep.study import Search
+    from gan_lab.sweeping.study import Search
 
 FINDINGS = "study.json"
 
 
 def findings(search: Search) -> list[str]:
     """Lines with the number of trials, the best ones and the importances; also written to the sweep's folder."""
-    from gan_lab.sweep.study import ABANDONED
+    from gan_lab.sweeping.study import ABANDONED
 
     study = search.open()
     states = [trial.state.name for trial in study.get_trials() if not trial.user_attrs.get(ABANDONED)]

@@ -20,8 +20,8 @@ from gan_lab.config.identity import job_name
 from gan_lab.core.files import BadFile
 from gan_lab.display.terminal import shortened, wide_terminal
 from gan_lab.metrics.base import is_headline, short_names
-from gan_lab.sweep import plan
-from gan_lab.sweep.job import REFUSED
+from gan_lab.sweeping import plan
+from gan_lab.sweeping.job import REFUSED
 from gan_lab.tracking.run_directory import RunDirectory
 
 SEED = "trainer.seed"
