@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words[0] == "train":  # its arguments are in Hydra's grammar, so argparse does not parse them
             from gan_lab.commands.train import train
 
-            return train(words[1:])
+            return train(words[1:]).code
         return commands[words[0]](words[1:])
     except BrokenPipeError:
         return 0

@@ -12,6 +12,7 @@ from gan_lab.comparing.comparison import At, Comparison
 from gan_lab.comparing.settings import where
 from gan_lab.comparing.table import as_json, show
 from gan_lab.core.files import write_atomically
+from gan_lab.display.terminal import wide_terminal
 from gan_lab.sweeping.findings import one_line_summary, read_findings
 from gan_lab.tracking.outputs import check_output
 
@@ -28,25 +29,30 @@ class CompareOptions:
     json: Path | None = None
 
 
-def compare(options: CompareOptions) -> Comparison:
-    """Compare, print, and write the requested files. Raises ValueError before anything is written."""
-    for option, file in (("--html", options.html), ("--json", options.json)):
-        check_output(option, file)
+def compared(options: CompareOptions) -> Comparison:
+    """The comparison of these runs. Raises ValueError where there is none."""
     comparison = Comparison(where(on_disk.find(options.paths), options.where), options.metric, parse_at(options.at))
     comparison.searches = [content for path in options.paths if (content := read_findings(path))]
     comparison.notes += map(one_line_summary, comparison.searches)
+    return comparison
+
+
+def compare(options: CompareOptions) -> None:
+    """Compare, print, and write the requested files. Raises ValueError before anything is written."""
+    for option, file in (("--html", options.html), ("--json", options.json)):
+        check_output(option, file)
+    comparison = compared(options)
     page = None
     if options.html is not None:
         from gan_lab.comparing.page import render
 
         page = render(comparison)
-    show(comparison)
+    show(comparison, wide_terminal())
     if options.json is not None:
         write_atomically(options.json, json.dumps(as_json(comparison), indent=1, default=str) + "\n")
     if options.html is not None and page is not None:
         write_atomically(options.html, page)
         print(options.html)
-    return comparison
 
 
 def parse_at(text: str | None) -> At:

@@ -13,15 +13,14 @@ from rich.text import Text
 from gan_lab.comparing.comparison import Comparison
 from gan_lab.comparing.runs import Run
 from gan_lab.comparing.settings import ENOUGH, Key, Setting, short, shorter
-from gan_lab.display.terminal import shortened, wide_terminal
+from gan_lab.display.terminal import shortened
 
 REASONS = 10  # failed runs and warnings that are listed one by one
 COLOURS = {"best": "bold green", "worse": "dim", "inconclusive": "yellow"}
 
 
-def show(comparison: Comparison) -> None:
+def show(comparison: Comparison, output: Console) -> None:
     """Print the ranking, its verdict and notes, and the runs that are not in it with their reasons."""
-    output = wide_terminal()
     output.print(headline(comparison), markup=False, style="bold")
     _print_fitting(output, comparison)
     for line in (*verdict(comparison), *comparison.notes):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +16,7 @@ from torch import Tensor
 GAP = 2  # pixels between the images of a grid
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sheet:
     """A picture, uint8 [H, W, C], or lines of text, for a person to look at. The caption explains the layout."""
 
@@ -23,6 +26,31 @@ class Sheet:
     @property
     def suffix(self) -> str:
         return ".txt" if isinstance(self.content, str) else ".png"
+
+    def __repr__(self) -> str:
+        what = "lines of text" if isinstance(self.content, str) else " x ".join(map(str, self.content.shape[:2]))
+        return f"<Sheet of {what}{f': {self.caption}' if self.caption else ''}>"
+
+    def save(self, path: Path | str) -> None:
+        """Write the sheet, a .png or a .txt, atomically."""
+        save_sheet(self, Path(path))
+
+    def _repr_png_(self) -> bytes | None:
+        if isinstance(self.content, str):
+            return None
+        packed = io.BytesIO()
+        save_image(self.content, packed)
+        return packed.getvalue()
+
+    def _repr_html_(self) -> str | None:
+        """Text, or a picture with its caption; None for a picture alone."""
+        caption = f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else ""
+        if isinstance(self.content, str):
+            return f"<figure><pre>{html.escape(self.content)}</pre>{caption}</figure>"
+        if not caption:
+            return None
+        data = base64.b64encode(self._repr_png_() or b"").decode()
+        return f'<figure><img src="data:image/png;base64,{data}">{caption}</figure>'
 
 
 def save_sheet(sheet: Sheet, path: Path) -> None:
@@ -39,11 +67,11 @@ def save_sheet(sheet: Sheet, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def save_image(pixels: np.ndarray, path: Path) -> None:
+def save_image(pixels: np.ndarray, file: Path | io.BytesIO) -> None:
     """uint8 [H, W, C] as a PNG."""
     from PIL import Image
 
-    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(path, format="PNG")
+    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(file, format="PNG")
 
 
 def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:

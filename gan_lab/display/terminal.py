@@ -86,8 +86,13 @@ class _Terminal(Console):
         self.quiet = True
 
 
+def console(**options: Any) -> Console:
+    """A console that prints control characters as text. In a notebook it prints lines, as to a file."""
+    return _Terminal(highlight=False, soft_wrap=True, force_jupyter=False, **options)
+
+
 def terminal() -> Console:
-    return _Terminal(highlight=False, soft_wrap=True)
+    return console()
 
 
 def wide_terminal() -> Console:

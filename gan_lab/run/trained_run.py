@@ -28,6 +28,19 @@ from gan_lab.tasks.contract import Example, joined
 from gan_lab.tracking.run_directory import RunDirectory
 
 
+class NoRun(ValueError, FileNotFoundError):
+    """There is no run."""
+
+
+def check_run(path: Path) -> None:
+    """Raise NoRun where a path is no run directory."""
+    if (path / "config.yaml").is_file():
+        return
+    inside = sorted(file.parent.name for file in path.glob("*/config.yaml")) if path.is_dir() else []
+    hint = f"; it holds runs: {', '.join(inside[:4])}{', ...' if len(inside) > 4 else ''}" if inside else ""
+    raise NoRun(f"{path} is no run directory{hint or ' (there is no config.yaml)'}")
+
+
 class TrainedRun:
     """A checkpoint of a run directory, ready to sample, with averaged weights where the run has them.
 
@@ -36,10 +49,7 @@ class TrainedRun:
     """
 
     def __init__(self, path: Path, device: str = "auto", which: str = "newest") -> None:
-        if not (path / "config.yaml").is_file():
-            inside = sorted(file.parent.name for file in path.glob("*/config.yaml")) if path.is_dir() else []
-            hint = f"; it holds runs: {', '.join(inside[:4])}{', ...' if len(inside) > 4 else ''}" if inside else ""
-            raise ValueError(f"{path} is no run directory{hint or ' (there is no config.yaml)'}")
+        check_run(path)
         self.path = path
         with named(path):
             self._load(path, which, device)

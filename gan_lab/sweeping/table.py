@@ -104,11 +104,11 @@ def report(jobs: Sequence[Job], start: float, *, interrupted: bool, findings: Se
     output = wide_terminal()
     outcomes = [job.read(begun=job.seen_since(start) and not interrupted) for job in jobs]
     seconds = time.time() - start
-    labels = plan.differing_keys([job.overrides for job in jobs])
-    unfinished = [outcome for outcome in outcomes if outcome.status not in DONE]
-    _print(output, outcomes, labels, _rows)
+    labels = labels_of(outcomes)
+    not_done = unfinished(outcomes)
+    print_jobs(output, outcomes)
     pruned = sum(outcome.status == "pruned" for outcome in outcomes)
-    done = f"{len(jobs) - len(unfinished) - pruned} of {len(jobs)} jobs finished"
+    done = f"{len(jobs) - len(not_done) - pruned} of {len(jobs)} jobs finished"
     done += f", {pruned} pruned" if pruned else ""
     output.print(f"{done}, {seconds:,.0f} s in all", markup=False)
     folder = jobs[0].path.parent
@@ -116,22 +116,37 @@ def report(jobs: Sequence[Job], start: float, *, interrupted: bool, findings: Se
     output.print(f"in {folder}{offline}", markup=False)
     for link in dict.fromkeys(o.wandb.partition("/runs/")[0] for o in outcomes if o.wandb.startswith("http")):
         output.print(f"in {link}", markup=False)
-    if SEED in labels and len(unfinished) < len(outcomes):
+    if SEED in labels and len(not_done) < len(outcomes):
         output.print("\nover the seeds that finished: median (lowest to highest)", markup=False)
         _print(output, outcomes, {key: label for key, label in labels.items() if key != SEED}, _seed_rows)
     for line in findings:
         output.print(line, markup=False)
-    _print_reasons(output, [outcome for outcome in unfinished if not (interrupted and outcome.status == "interrupted")])
-    if len(unfinished) < len(outcomes) > 1:
+    print_reasons(output, [outcome for outcome in not_done if not (interrupted and outcome.status == "interrupted")])
+    if len(not_done) < len(outcomes) > 1:
         output.print(f"\nnext      gan-lab compare {folder} --html page.html", markup=False)
-    return len(unfinished)
+    return len(not_done)
+
+
+def labels_of(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """The settings in which jobs differ, each with the head of its column."""
+    return plan.differing_keys([outcome.job.overrides for outcome in outcomes])
+
+
+def print_jobs(output: Console, outcomes: Sequence[Outcome]) -> None:
+    """Print a table with a row for each job."""
+    _print(output, outcomes, labels_of(outcomes), _rows)
 
 
 def _any_offline(outcomes: Iterable[Outcome]) -> bool:
     return any(outcome.wandb and not outcome.wandb.startswith("http") for outcome in outcomes)
 
 
-def _print_reasons(output: Console, unfinished: Sequence[Outcome]) -> None:
+def unfinished(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    return [outcome for outcome in outcomes if outcome.status not in DONE]
+
+
+def print_reasons(output: Console, unfinished: Sequence[Outcome]) -> None:
+    """Print why these jobs did not finish."""
     begun = [outcome for outcome in unfinished if outcome.status != "not started"]
     for outcome in begun[:REASONS]:
         output.print(f"{outcome.status}  {outcome.job.path}", markup=False, style="bold red")
