@@ -32,6 +32,7 @@ from gan_lab.metrics.evaluator import Draw, Evaluator, Example, Scores
 from gan_lab.metrics.reference import BATCH
 from gan_lab.metrics.suspects import suspects
 from gan_lab.run.assembly import build_evaluator, data_set
+from gan_lab.run.saved import is_run
 from gan_lab.run.selection import examples_of, final_seeds
 from gan_lab.run.trained_run import TrainedRun
 from gan_lab.tracking.outputs import check_output
@@ -81,8 +82,8 @@ def evaluate(options: EvaluateOptions) -> None:
 def measure(options: EvaluateOptions, trained: TrainedRun | None = None) -> Measured:
     """Scores of a run, which may be loaded already, or of pictures. Raises ValueError where there are none."""
     _check(options)
-    is_run = trained is not None or (options.what / "config.yaml").is_file()
-    scores, evaluator, about = _of_run(options, trained) if is_run else _of_pictures(options)
+    of_pictures = trained is None and not is_run(options.what)
+    scores, evaluator, about = _of_pictures(options) if of_pictures else _of_run(options, trained)
     if failed := next((entry["why"] for entry in scores.values() if "why" in entry), None):
         raise ValueError(f"{options.what}: {failed}: it has diverged")
     if options.metrics and evaluator.absent:
@@ -218,8 +219,7 @@ def _of_pictures(options: EvaluateOptions) -> tuple[Scores, Evaluator, str]:
     scores = _measure(evaluator, draw, num, [0], selection=False, source=str(options.what))
     for entry in scores.values():
         entry["noise_seeds"] = None
-        if lossy:
-            entry["quantization"] = "uint8, lossy files"
+        entry |= {"quantization": "uint8, lossy files"} if lossy else {}
     return scores, evaluator, str(options.what)
 
 

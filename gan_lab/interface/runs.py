@@ -14,13 +14,15 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from gan_lab.commands.evaluate import EvaluateOptions, measure, show
+from gan_lab.commands.export import export
 from gan_lab.commands.sample import check_number, sheet_of
 from gan_lab.config.reading import read_config
 from gan_lab.core.files import BadFile, read_bytes
 from gan_lab.display.pictures import Sheet
 from gan_lab.display.printed import Printed
 from gan_lab.interface.frames import frame
-from gan_lab.run.trained_run import TrainedRun, check_run
+from gan_lab.run.saved import check_run, exported_file
+from gan_lab.run.trained_run import TrainedRun
 from gan_lab.tracking.console import last_words
 from gan_lab.tracking.run_directory import RunDirectory
 
@@ -71,17 +73,21 @@ class Run(Printed):
     @property
     def config(self) -> DictConfig:
         """The resolved config."""
-        return read_config(self.path / "config.yaml")
+        return self.trained.config if self._exported else read_config(self.path / "config.yaml")
 
     @property
     def summary(self) -> dict[str, Any]:
         """The content of summary.json, now: status, error, scores with provenance, best checkpoint, health."""
-        return self._directory.summary
+        return dict(self.trained.saved.summary) if self._exported else self._directory.summary
 
     @property
     def status(self) -> str:
         """finished, running, failed, diverged, interrupted, pruned, killed, damaged or not started."""
-        return self._directory.status()
+        return str(self.summary.get("status")) if self._exported else self._directory.status()
+
+    @property
+    def _exported(self) -> bool:
+        return exported_file(self.path) is not None
 
     @property
     def _directory(self) -> RunDirectory:
@@ -142,6 +148,10 @@ class Run(Printed):
         )
         found = measure(options, self.trained)
         return Scores(found.scores, found.evaluator.notes, found.about)
+
+    def export(self, file: Path | str, *, format: str | None = None, direction: str | None = None) -> None:
+        """Write the run as one new file, .safetensors or .onnx, as `gan-lab export` does."""
+        export(self.path, format, Path(file), which=self.checkpoint, device=self.device, direction=direction)
 
     # -- display -------------------------------------------------------------------------------------------------------
 

@@ -35,6 +35,9 @@ SURFACE = {
         "(self, metrics: 'Sequence[str] | None' = None, *, samples: 'int | None' = None, "
         "noise_seeds: 'int | None' = None, overrides: 'Sequence[str]' = ()) -> 'Scores'"
     ),
+    "Run.export": (
+        "(self, file: 'Path | str', *, format: 'str | None' = None, direction: 'str | None' = None) -> 'None'"
+    ),
     "Sweep": "(path: 'Path | str') -> 'None'",
     "Sweep.path": "attribute",
     "Sweep.runs": "property",
