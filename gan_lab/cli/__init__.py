@@ -28,6 +28,8 @@ gan-lab: any generator against any discriminator under any loss, on any data
   gan-lab evaluate FOLDER --dataset NAME
                                          the same for pictures that another generator made
 
+  gan-lab show RUN                       a run in the terminal: curves, scores, health, its newest pictures
+  gan-lab watch SWEEP                    a live table of a sweep's jobs
   gan-lab compare RUN_OR_FOLDER... [--at images=N --html FILE --json FILE]
                                          which settings are better, over their seeds, and how sure that is
   gan-lab export RUN --out FILE          a run as one file: .safetensors for Python, .onnx for other programs
@@ -52,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
     words = list(sys.argv[1:] if argv is None else argv)
     commands = {"list": list_parts, "sample": use.sample, "apply": use.apply, "evaluate": use.evaluate}
-    commands |= {"compare": look.compare, "dashboard": look.dashboard, "score": use.score, "export": use.export}
+    commands |= {"score": use.score, "export": use.export, "compare": look.compare, "show": look.show}
+    commands |= {"watch": look.watch, "dashboard": look.dashboard}
     if not words or words[0] in ("-h", "--help", "help", "--version", "-V"):
         print(f"gan-lab {__version__}\n" if words and "v" in words[0].lower() else HELP, end="")
         return 0 if words else 2

@@ -1,4 +1,4 @@
-"""Commands that look at runs: compare, dashboard."""
+"""Commands that look at runs: compare, show, watch, dashboard."""
 
 from __future__ import annotations
 
@@ -37,6 +37,35 @@ def compare(argv: Sequence[str]) -> int:
     from gan_lab.comparing.command import compare as rank
 
     rank(CompareOptions(given.paths, given.metric, given.at, given.where, given.html, given.json))
+    return 0
+
+
+def show(argv: Sequence[str]) -> int:
+    """Show a run in the terminal."""
+    parser = Parser(
+        prog="gan-lab show",
+        description="How a run goes or went, in the terminal: progress, scores, health, curves of losses and of scores "
+        "seen while training, and its newest pictures, as far as the terminal has colours.",
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="a run directory")
+    given = parser.parse_args(argv)
+    from gan_lab.commands.show import show as display
+
+    display(given.run)
+    return 0
+
+
+def watch(argv: Sequence[str]) -> int:
+    """Show a sweep's jobs in the terminal until they have ended."""
+    parser = Parser(
+        prog="gan-lab watch",
+        description="A live table of a sweep's jobs, until none runs any more; without a terminal, one table.",
+    )
+    parser.add_argument("sweep", metavar="SWEEP", type=Path, help="a sweep's folder")
+    given = parser.parse_args(argv)
+    from gan_lab.commands.watch import watch as follow
+
+    follow(given.sweep)
     return 0
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from gan_lab.comparing.comparison import Comparison
 from gan_lab.comparing.runs import Run
 from gan_lab.comparing.settings import Setting
 from gan_lab.core.files import read_bytes, read_text
+from gan_lab.display.pictures import open_picture
+from gan_lab.tracking.run_directory import RunDirectory
 
 PICTURE_BYTES = 420_000  # of all samples together; text holds them in a third more
 PICTURE_WIDTH = 320  # pixels
-MOST_PIXELS = 64_000_000  # of a sheet; more would take gigabytes when it is unpacked
 LINES = 24  # of a text
 STEPS = 8  # numbers of images that samples are shown at
 SETTINGS = 24  # settings whose samples are shown
@@ -30,7 +30,7 @@ def samples(comparison: Comparison) -> dict[str, Any]:
     path, its caption, and for each number of images a data URL, lines of text as {"text": ...}, or None.
     """
     chosen = [_typical(setting) for setting in comparison.settings[:SETTINGS]]
-    files = [_sheets(run) if run else {} for run in chosen]
+    files = [RunDirectory(run.path).sheets() if run else {} for run in chosen]
     counts = sorted(set().union(*files)) if files else []
     counts = [counts[int(i)] for i in np.unique(np.linspace(0, len(counts) - 1, STEPS).round())] if counts else []
     shown: dict[int, list[str | dict[str, str] | None]] = {}
@@ -63,22 +63,15 @@ def _typical(setting: Setting) -> Run | None:
     return next(iter(setting.runs), None)
 
 
-def _sheets(run: Run) -> dict[int, Path]:
-    """The files of a run's samples, pictures or text, by their number of images."""
-    files = [file for suffix in ("png", "txt") for file in (run.path / "samples").glob(f"*.{suffix}")]
-    return {int(file.stem): file for file in files if file.stem.isdigit()}
-
-
 def _small(file: Path) -> bytes | str | None:
     """A picture small enough for a page, or the first lines of a text. None where it cannot be read."""
     try:
         if file.suffix == ".txt":
             return "\n".join(read_text(file, errors="replace")[: 200 * LINES].splitlines()[:LINES])
-        with Image.open(io.BytesIO(read_bytes(file)), formats=["PNG"]) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                return None
-            small = picture.convert("RGB")
+        small = open_picture(read_bytes(file))
     except (OSError, ValueError, SyntaxError):  # BadFile, and what Pillow raises for damaged pictures
+        return None
+    if small is None:
         return None
     small.thumbnail((PICTURE_WIDTH, 4 * PICTURE_WIDTH))
     packed = io.BytesIO()

@@ -8,12 +8,17 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-GAP = 2  # pixels between the images of a grid
+if TYPE_CHECKING:
+    from PIL import Image
+
+GAP, GREY = 2, 32  # pixels between the images of a grid, and their brightness
+MOST_PIXELS = 64_000_000  # of a sheet that is read; more would take gigabytes when it is unpacked
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,12 +79,20 @@ def save_image(pixels: np.ndarray, file: Path | io.BytesIO) -> None:
     Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(file, format="PNG")
 
 
+def open_picture(content: bytes) -> Image.Image | None:
+    """A PNG in RGB; None where it has too many pixels. Raises OSError, ValueError or SyntaxError for a damaged one."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+        return picture.convert("RGB") if picture.width * picture.height <= MOST_PIXELS else None
+
+
 def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
     """Pictures uint8 [N, H, W, C] in a grid [H', W', C] with dark gaps: `columns` wide, or else nearly square."""
     n, height, width, channels = images.shape
     columns = columns or int(np.ceil(np.sqrt(n)))
     rows = -(-n // columns)
-    sheet = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, channels), 32, dtype=np.uint8)
+    sheet = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, channels), GREY, dtype=np.uint8)
     for i, image in enumerate(images):
         top, left = GAP + i // columns * (height + GAP), GAP + i % columns * (width + GAP)
         sheet[top : top + height, left : left + width] = image

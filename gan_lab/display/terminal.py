@@ -110,6 +110,13 @@ def shortened(value: str) -> str:
     return value
 
 
+def duration(seconds: float) -> str:
+    """A time for display: `42 s`, `12 min`, `3.5 h`."""
+    if seconds < 120:
+        return f"{seconds:,.0f} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+
+
 def short_number(value: Any) -> str:
     """A number with three digits, a count as it is, and a dash for anything that is not a number."""
     if not isinstance(value, (int, float)):

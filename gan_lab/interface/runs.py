@@ -170,10 +170,10 @@ class Run(Printed):
 
     def _last_sheet(self) -> str:
         """The newest sheet of samples as HTML."""
-        files = {int(file.stem): file for file in (self.path / "samples").glob("*") if file.stem.isdigit()}
-        if not files:
+        sheets = self._directory.sheets()
+        if not sheets:
             return ""
-        newest = files[max(files)]
+        newest = sheets[max(sheets)]
         try:
             content = read_bytes(newest)
         except (OSError, BadFile):

@@ -44,6 +44,7 @@ def supervise(
         jobs_of = "1 job" if len(planned) == 1 else f"{len(planned)} jobs"
         terminal().print(f"{jobs_of} in {folder}{at_a_time}", markup=False)
         sys.stdout.flush()  # before the workers print
+        table.note_planned(folder, jobs or ())
     separate = workers.count > 1 or workers.remote  # each job has its own process
     interrupts = Interrupts(_any_job_running(folder) if separate else None, folder if workers.remote else None)
     try:

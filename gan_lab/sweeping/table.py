@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import statistics
 import time
@@ -17,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gan_lab.config.identity import job_name
-from gan_lab.core.files import BadFile
+from gan_lab.core.files import BadFile, read_json, write_atomically
 from gan_lab.display.terminal import shortened, wide_terminal
 from gan_lab.metrics.base import is_headline, short_names
 from gan_lab.sweeping import plan
@@ -81,6 +83,28 @@ class Outcome:
     seconds: float | None
     scores: dict[str, float | None]
     wandb: str
+
+
+PLANNED = "jobs.json"  # in a sweep's folder: the overrides of each of its jobs, for who watches it
+
+
+def note_planned(folder: Path, jobs: Sequence[Sequence[str]]) -> None:
+    """Write which jobs a sweep will have. A disk that refuses it refuses the jobs' files, too, which they report."""
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / PLANNED, json.dumps([list(job) for job in jobs]) + "\n")
+
+
+def planned_jobs(folder: Path) -> list[Job]:
+    """The jobs of the newest sweep in the folder, also those that have not begun; empty where that is not known."""
+    try:
+        jobs = read_json(folder / PLANNED)
+    except (OSError, BadFile):
+        return []
+    known = isinstance(jobs, list) and all(
+        isinstance(job, list) and all(isinstance(w, str) for w in job) for job in jobs
+    )
+    return [Job.planned(folder, overrides) for overrides in jobs] if known else []
 
 
 def jobs_since(sweep_dir: Path, start: float) -> list[Job]:
