@@ -33,6 +33,7 @@ gan-lab: any generator against any discriminator under any loss, on any data
   gan-lab compare RUN_OR_FOLDER... [--at images=N --html FILE --json FILE]
                                          which settings are better, over their seeds, and how sure that is
   gan-lab export RUN --out FILE          a run as one file: .safetensors for Python, .onnx for other programs
+  gan-lab push RUN OWNER/NAME            a run for others, with a card, to the Hugging Face Hub; or --out FOLDER
   gan-lab dashboard SWEEP_OR_RUN [--entity E --project P]
                                          a workspace and a report in W&B, made for these runs
 
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     commands = {"list": list_parts, "sample": use.sample, "apply": use.apply, "evaluate": use.evaluate}
     commands |= {"score": use.score, "export": use.export, "compare": look.compare, "show": look.show}
-    commands |= {"watch": look.watch, "dashboard": look.dashboard}
+    commands |= {"watch": look.watch, "push": use.push, "dashboard": look.dashboard}
     if not words or words[0] in ("-h", "--help", "help", "--version", "-V"):
         print(f"gan-lab {__version__}\n" if words and "v" in words[0].lower() else HELP, end="")
         return 0 if words else 2

@@ -1,11 +1,11 @@
-"""Commands that use a trained run: sample, apply, score, evaluate, export."""
+"""Commands that use a trained run: sample, apply, score, evaluate, export, push."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from gan_lab.cli.parsing import Parser
+from gan_lab.cli.parsing import CHECKPOINT, Parser
 
 
 def sample(argv: Sequence[str]) -> int:
@@ -139,5 +139,30 @@ def export(argv: Sequence[str]) -> int:
     said = write(
         given.run, given.format, given.out, which=given.checkpoint, device=given.device, direction=given.direction
     )
+    print(said)
+    return 0
+
+
+def push(argv: Sequence[str]) -> int:
+    """Share a run."""
+    parser = Parser(
+        prog="gan-lab push",
+        description="A run for others: model.safetensors, config.json, samples.png and a card, README.md, written from "
+        "the run. To the Hugging Face Hub, or with --out into a folder. No secret or path of this machine is in it.",
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="a run directory")
+    parser.add_argument("name", metavar="OWNER/NAME", nargs="?", help="a new repository, private unless --public")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="write the same folder here, without any network")
+    parser.add_argument("--license", metavar="ID", help="as the Hub calls it, such as mit (unknown)")
+    parser.add_argument("--public", action="store_true", help="everybody may see it")
+    parser.add_argument("--update", action="store_true", help="replace the files of a repository that is there")
+    parser.add_argument("--checkpoint", default="newest", metavar="WHICH", help=CHECKPOINT)
+    given = parser.parse_args(argv)
+    from gan_lab.commands.push import push as share
+
+    said = share(
+        given.run, given.name, out=given.out, licence=given.license, public=given.public, update=given.update,
+        which=given.checkpoint,
+    )  # fmt: skip
     print(said)
     return 0

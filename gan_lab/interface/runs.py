@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from gan_lab.commands.evaluate import EvaluateOptions, measure, show
 from gan_lab.commands.export import export
+from gan_lab.commands.push import push
 from gan_lab.commands.sample import check_number, sheet_of
 from gan_lab.config.reading import read_config
 from gan_lab.core.files import BadFile, read_bytes
 from gan_lab.display.pictures import Sheet
 from gan_lab.display.printed import Printed
 from gan_lab.interface.frames import frame
+from gan_lab.run.hub import SCHEME, downloaded
 from gan_lab.run.saved import check_run, exported_file
 from gan_lab.run.trained_run import TrainedRun
 from gan_lab.tracking.console import last_words
@@ -153,6 +155,19 @@ class Run(Printed):
         """Write the run as one new file, .safetensors or .onnx, as `gan-lab export` does."""
         export(self.path, format, Path(file), which=self.checkpoint, device=self.device, direction=direction)
 
+    def push(
+        self,
+        name: str | None = None,
+        *,
+        out: Path | str | None = None,
+        license: str | None = None,
+        public: bool = False,
+        update: bool = False,
+    ) -> None:
+        """Share the run as `OWNER/NAME` on the Hugging Face Hub, or as a new folder, as `gan-lab push` does."""
+        folder = None if out is None else Path(out)
+        push(self.path, name, out=folder, licence=license, public=public, update=update, which=self.checkpoint)
+
     # -- display -------------------------------------------------------------------------------------------------------
 
     def print_to(self, output: Console) -> None:
@@ -184,8 +199,12 @@ class Run(Printed):
 
 
 def load(path: Path | str, *, checkpoint: str | int = "newest", device: str = "auto") -> Run:
-    """A run by its directory: `gan_lab.load("runs/ring/2026-11-27_17-44-00")`.
+    """A run by its directory, by an exported file, or by its name on the Hugging Face Hub.
 
-    Raises FileNotFoundError, which is a ValueError here, where there is no run.
+    `gan_lab.load("runs/ring/2026-11-27_17-44-00")`, `gan_lab.load("ring.safetensors")`,
+    `gan_lab.load("hf://OWNER/NAME")` and `"hf://OWNER/NAME@REVISION"`. Raises FileNotFoundError, which is a ValueError
+    here, where there is no run.
     """
+    if str(path).startswith(SCHEME):
+        path = downloaded(str(path))
     return Run(path, checkpoint=checkpoint, device=device)

@@ -38,6 +38,10 @@ SURFACE = {
     "Run.export": (
         "(self, file: 'Path | str', *, format: 'str | None' = None, direction: 'str | None' = None) -> 'None'"
     ),
+    "Run.push": (
+        "(self, name: 'str | None' = None, *, out: 'Path | str | None' = None, license: 'str | None' = None, "
+        "public: 'bool' = False, update: 'bool' = False) -> 'None'"
+    ),
     "Sweep": "(path: 'Path | str') -> 'None'",
     "Sweep.path": "attribute",
     "Sweep.runs": "property",
