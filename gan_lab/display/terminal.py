@@ -16,6 +16,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from gan_lab.core.files import CONTROL, printable
+from gan_lab.display.notebook import in_notebook
 
 LONG = 10  # characters: a longer number is rounded
 
@@ -88,6 +89,8 @@ class _Terminal(Console):
 
 def console(**options: Any) -> Console:
     """A console that prints control characters as text. In a notebook it prints lines, as to a file."""
+    if in_notebook():
+        options = {"force_terminal": False} | options
     return _Terminal(highlight=False, soft_wrap=True, force_jupyter=False, **options)
 
 

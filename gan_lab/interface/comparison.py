@@ -34,6 +34,9 @@ class Comparison(Printed):
         self._comparison = comparison
         self.content: dict[str, Any] = as_json(comparison)
 
+    def __repr__(self) -> str:
+        return f"<gan_lab.Comparison of {len(self.settings)} settings by {self.content['metric']}>"
+
     @property
     def settings(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.content["settings"]
