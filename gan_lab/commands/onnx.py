@@ -108,7 +108,14 @@ def _check(module: nn.Module, exported: Exported, file: Path, run: Path) -> None
         given = {name: value[:count] for name, value in exported.inputs.items()}
         made = module(*given.values())
         wanted: Sequence[Tensor] = made if isinstance(made, tuple) else (made,)
-        found = session.run(None, {name: value.numpy() for name, value in given.items()})
+        try:
+            found = session.run(None, {name: value.numpy() for name, value in given.items()})
+        except Exception as error:  # onnxruntime's own, which have no common base
+            why = " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"--format onnx: {run} cannot be exported: onnxruntime does not take {count} rows: {why}; --format "
+                "safetensors can"
+            ) from error
         for name, ours, theirs in zip(exported.outputs, wanted, found, strict=True):
             gap = (torch.from_numpy(theirs) - ours).abs() / ours.abs().clamp(min=1)
             if ours.shape != theirs.shape or not float(gap.max()) <= TOLERANCE:

@@ -215,3 +215,18 @@ def changed(file: Path, **values: object) -> None:
 def changed_config(file: Path, **values: object) -> None:
     config: dict[str, object] = header(file)["config"]  # type: ignore[assignment]
     changed(file, config=config | values)
+
+
+@pytest.mark.slow
+def test_a_graph_for_one_size_of_batch_is_refused(
+    run: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The exporter may fix the size silently, as it does for convolutions that are grouped by rows."""
+    pytest.importorskip("onnxscript", reason="the extra export")
+    export = torch.onnx.export
+    monkeypatch.setattr(torch.onnx, "export", lambda *given, dynamic_shapes, **named: export(*given, **named))
+    assert main(["export", str(run), "--out", "a.onnx"]) == 2
+    said = capsys.readouterr().err
+    assert "onnxruntime does not take 1 rows" in said
+    assert len(said.splitlines()) == 1
+    assert not list(workdir.iterdir())
