@@ -184,4 +184,4 @@ def test_nothing_of_ours_opens_a_port() -> None:
         for node in ast.walk(ast.parse(file.read_text())):
             called = getattr(node.func, "attr", getattr(node.func, "id", "")) if isinstance(node, ast.Call) else ""
             assert called not in names, f"{file}:{node}"
-    assert '"include_dashboard": False' in (ROOT / "gan_lab/sweep/launchers.py").read_text()
+    assert '"include_dashboard": False' in (ROOT / "gan_lab/sweeping/launchers.py").read_text()

@@ -17,10 +17,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from gan_lab.cli import main
 from gan_lab.losses import NonSaturating
 from gan_lab.registry import losses
-from gan_lab.sweep.findings import read_findings
-from gan_lab.sweep.optuna_sweeper import report_trial
-from gan_lab.sweep.study import ABANDONED, JOURNAL, StudyLocation
-from tests.compare.planted import plant
+from gan_lab.sweeping.findings import read_findings
+from gan_lab.sweeping.optuna_sweeper import report_trial
+from gan_lab.sweeping.study import ABANDONED, JOURNAL, StudyLocation
+from tests.comparing.planted import plant
 
 optuna = pytest.importorskip("optuna")
 D = optuna.distributions
@@ -58,7 +58,7 @@ def states() -> list[str]:
     ],
 )
 def test_hydras_grammar_as_optunas_distributions(word: str, expected: Any) -> None:
-    from gan_lab.sweep.space import distribution
+    from gan_lab.sweeping.space import distribution
 
     (override,) = OverridesParser.create().parse_overrides([word])
     assert distribution(override) == expected

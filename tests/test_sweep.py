@@ -20,8 +20,8 @@ from gan_lab.core import checkpoint
 from gan_lab.display.terminal import OutputLabel, labelled_output
 from gan_lab.losses import NonSaturating
 from gan_lab.registry import losses
-from gan_lab.sweep import plan, table
-from gan_lab.sweep.job import score
+from gan_lab.sweeping import plan, table
+from gan_lab.sweeping.job import score
 from gan_lab.tracking.console import Console
 from tests.core.toys import equal
 
@@ -245,7 +245,7 @@ def test_a_shipped_search_is_data_of_which_every_value_is_right(
         pytest.skip(f"these losses are not here yet: {', '.join(sorted(missing))}")
     started: list[int] = []
     monkeypatch.setattr(
-        "gan_lab.sweep.supervise.supervise", lambda start, jobs, *_: started.append(len(jobs or "")) or 0
+        "gan_lab.sweeping.supervise.supervise", lambda start, jobs, *_: started.append(len(jobs or "")) or 0
     )
     monkeypatch.chdir(tmp_path)  # a search that asks Optuna keeps its study there
     for experiment in ("grid", "dcgan_mnist5k"):

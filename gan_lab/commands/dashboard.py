@@ -17,9 +17,9 @@ from urllib.parse import unquote, urlparse
 import yaml
 
 from gan_lab import registry
-from gan_lab.compare.comparison import Comparison
-from gan_lab.compare.runs import Run, differing_settings, find
-from gan_lab.compare.settings import shorter
+from gan_lab.comparing.comparison import Comparison
+from gan_lab.comparing.runs import Run, differing_settings, find
+from gan_lab.comparing.settings import shorter
 from gan_lab.config.redaction import redacted
 from gan_lab.metrics.base import is_headline, short_names
 from gan_lab.tracking.run_directory import SELECTION, SPEED

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from torch import Tensor
@@ -31,6 +32,7 @@ from gan_lab.metrics.evaluator import Draw, Evaluator, Example, Scores
 from gan_lab.metrics.reference import BATCH
 from gan_lab.metrics.suspects import suspects
 from gan_lab.run.assembly import build_evaluator, data_set
+from gan_lab.run.saved import is_run
 from gan_lab.run.selection import examples_of, final_seeds
 from gan_lab.run.trained_run import TrainedRun
 from gan_lab.tracking.outputs import check_output
@@ -57,11 +59,31 @@ class EvaluateOptions:
     overrides: tuple[str, ...] = ()
 
 
-def evaluate(options: EvaluateOptions) -> Scores:
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """Scores with what is printed about them, and the evaluator that has seen the samples."""
+
+    scores: Scores
+    evaluator: Evaluator
+    about: str
+
+
+def evaluate(options: EvaluateOptions) -> None:
     """Measure, print, and write the requested files. Raises ValueError before anything is written."""
+    measured = measure(options)
+    show(measured.scores, measured.evaluator.notes, measured.about, wide_terminal())
+    if options.json is not None:
+        content = {"what": str(options.what), "metrics": measured.scores}
+        write_atomically(options.json, json.dumps(content, indent=1, default=str) + "\n")
+    if options.neighbours is not None and measured.evaluator.seen is not None:
+        save_image(suspects(measured.evaluator.seen), options.neighbours)
+
+
+def measure(options: EvaluateOptions, trained: TrainedRun | None = None) -> Measured:
+    """Scores of a run, which may be loaded already, or of pictures. Raises ValueError where there are none."""
     _check(options)
-    is_run = (options.what / "config.yaml").is_file()
-    scores, evaluator, about = _of_run(options) if is_run else _of_pictures(options)
+    of_pictures = trained is None and not is_run(options.what)
+    scores, evaluator, about = _of_pictures(options) if of_pictures else _of_run(options, trained)
     if failed := next((entry["why"] for entry in scores.values() if "why" in entry), None):
         raise ValueError(f"{options.what}: {failed}: it has diverged")
     if options.metrics and evaluator.absent:
@@ -71,13 +93,7 @@ def evaluate(options: EvaluateOptions) -> Scores:
         raise ValueError(f"{options.what}: nothing can be measured; {'; '.join(evaluator.notes) or 'see --metrics'}")
     if options.neighbours is not None and evaluator.seen is None:
         raise ValueError(f"--neighbours {options.neighbours}: without a feature extractor there are none")
-    _show(scores, evaluator.notes, about)
-    if options.json is not None:
-        content = {"what": str(options.what), "metrics": scores}
-        write_atomically(options.json, json.dumps(content, indent=1, default=str) + "\n")
-    if options.neighbours is not None and evaluator.seen is not None:
-        save_image(suspects(evaluator.seen), options.neighbours)
-    return scores
+    return Measured(scores, evaluator, about)
 
 
 def _check(options: EvaluateOptions) -> None:
@@ -100,10 +116,10 @@ def _check(options: EvaluateOptions) -> None:
 # -- a run -------------------------------------------------------------------------------------------------------------
 
 
-def _of_run(options: EvaluateOptions) -> tuple[Scores, Evaluator, str]:
+def _of_run(options: EvaluateOptions, trained: TrainedRun | None) -> tuple[Scores, Evaluator, str]:
     if options.dataset is not None:
         raise ValueError(f"--dataset {options.dataset}: {options.what} is a run and knows its data; leave it out")
-    trained = TrainedRun(options.what, options.device, options.which)
+    trained = trained or TrainedRun(options.what, options.device, options.which)
     _refuse_its_weights(trained, options)
     config = changed_config(trained.config, options.overrides)
     evaluation = registry.read(Evaluation, config.evaluation, "evaluation")
@@ -203,8 +219,7 @@ def _of_pictures(options: EvaluateOptions) -> tuple[Scores, Evaluator, str]:
     scores = _measure(evaluator, draw, num, [0], selection=False, source=str(options.what))
     for entry in scores.values():
         entry["noise_seeds"] = None
-        if lossy:
-            entry["quantization"] = "uint8, lossy files"
+        entry |= {"quantization": "uint8, lossy files"} if lossy else {}
     return scores, evaluator, str(options.what)
 
 
@@ -257,8 +272,8 @@ def _measure(evaluator: Evaluator, draw: Draw, num: int, seeds: Sequence[int], *
         return evaluator(watched, num, seeds, **provenance)
 
 
-def _show(scores: Scores, notes: Sequence[str], about: str) -> None:
-    output = wide_terminal()
+def show(scores: Scores, notes: Sequence[str], about: str, output: Console) -> None:
+    """Print a table of scores, and below it of how many samples they are, and of what."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for head in ("score", "value", "beside it"):
         table.add_column(head, justify="right" if head == "value" else "left", no_wrap=head != "beside it")

@@ -20,9 +20,31 @@ MOST = 1_000_000  # examples of one call; they are all in memory
 DEFAULT = Path("samples.png")  # where pictures go without `--out`; lines are printed
 
 
-def _check_options(out: Path, num: int | None, grid: str | None) -> None:
+def check_number(num: int | None) -> None:
+    """Raise ValueError for a number of examples that cannot be made."""
     if num is not None and not 1 <= num <= MOST:
         raise ValueError(f"--num {num}: it must be at least 1 and at most {MOST:,}")
+
+
+def sheet_of(trained: TrainedRun, num: int | None, seed: int, labels: Tensor | None, grid: str | None) -> Sheet:
+    """What a person looks at: examples as the task shows them, or one of its layouts."""
+    check_number(num)
+    if grid is None:
+        return trained.task.sheet(trained.examples(num or 64, seed, labels), trained.data)
+    layouts = trained.task.layouts
+    if grid not in layouts:
+        raise registry.unknown(f"--grid of task={trained.config.task.name}", grid, layouts)
+    if has_points(trained):
+        raise ValueError(f"--grid {grid}: {trained.path} makes points, not pictures; give a .png or an .npz")
+    return layouts[grid](trained, num or 8, seed, labels)
+
+
+def has_points(trained: TrainedRun) -> bool:
+    return "points" in {column.kind for column in trained.columns.values()}
+
+
+def _check_options(out: Path, num: int | None, grid: str | None) -> None:
+    check_number(num)
     if out.suffix not in ((".png",) if grid else (".png", ".npz", ".txt", "")):
         raise ValueError(f"--out {out}: give a .png" + ("" if grid else ", an .npz, a .txt, or a folder"))
     if out.suffix == "" and out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -55,18 +77,13 @@ def write_samples(
     given, out = out, out or DEFAULT
     _check_options(out, num, grid)
     trained = TrainedRun(run, device, which)
-    layouts = trained.task.layouts
-    if grid is not None and grid not in layouts:
-        raise registry.unknown(f"--grid of task={trained.config.task.name}", grid, layouts)
-    points = "points" in {column.kind for column in trained.columns.values()}
-    if points and (grid or out.suffix == ""):
-        option = f"--grid {grid}" if grid else f"--out {out}"
-        raise ValueError(f"{option}: {run} makes points, not pictures; give a .png or an .npz")
+    if out.suffix == "" and has_points(trained):
+        raise ValueError(f"--out {out}: {run} makes points, not pictures; give a .png or an .npz")
     labels = None if label is None else trained.labels(label)
     if truncation is not None:
         trained.truncate(truncation)
     if grid:
-        sheet = layouts[grid](trained, num or 8, seed, labels)
+        sheet = sheet_of(trained, num, seed, labels, grid)
         save_sheet(sheet, out)
         return _said(sheet, out)
     examples = trained.examples(num or 64, seed, labels)

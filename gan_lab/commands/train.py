@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import hydra
 from hydra.core.override_parser.types import Override
@@ -30,7 +30,7 @@ from gan_lab.config.presets import CONF, RECIPES, sets_hydra_options
 from gan_lab.config.sections import sections
 from gan_lab.core.files import oddity
 from gan_lab.run import signals
-from gan_lab.sweep import plan
+from gan_lab.sweeping import plan
 
 COMPLETION = ("--shell-completion", "-sc")
 COMPLETION_WORD = re.compile(r"(install|uninstall|query)=(bash|zsh|fish)")
@@ -46,25 +46,64 @@ class Command:
     help: str | None = None  # print this, and do nothing else
 
 
-def train(argv: Sequence[str]) -> int:
-    """Run `gan-lab train` with these arguments. Returns the exit code; raises ValueError for wrong usage.
+@dataclass(frozen=True)
+class Done:
+    """What a command did."""
+
+    code: int  # the exit code
+    folder: Path | None = None  # of the run or sweep; None where nothing was trained
+    refused: str | None = None  # why the run could not start
+
+
+def train(argv: Sequence[str], wanted: Literal["run", "sweep"] | None = None) -> Done:
+    """Run `gan-lab train` with these arguments. Raises ValueError for wrong usage, and for what is not `wanted`.
 
     A run or sweep that ends at Slurm's warning is put back into Slurm's queue.
     """
     codes: list[int] = []
+    reasons: list[str] = []
+    folder = None
     with signals.before_training(codes.append):
         command = parse_command(argv)
+        _check_wanted(command, wanted)
         if command.help:
             print(command.help, end="")
-            return 0
-        if command.swept is not None:
-            codes.append(sweep(command))
+            return Done(0)
+        folder = _place(command)
+        if folder is not None and command.swept is not None:
+            codes.append(sweep(command, folder))
         else:
-            words, job = prepare(command, codes.append)
+            words, job = prepare(command, folder, codes.append, reasons.append)
             with _hydra_reads(words, codes.append):
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
     signals.requeue_after(codes[0])
-    return codes[0]
+    return Done(codes[0], folder, next(iter(reasons), None))
+
+
+def _check_wanted(command: Command, wanted: str | None) -> None:
+    if wanted is None:
+        return
+    if command.composed is None:
+        raise ValueError(f"{command.arguments.flags[0]}: this trains nothing; it is for the command line")
+    if wanted == "run" and command.swept is not None:
+        raise ValueError("several values make a sweep: gan_lab.sweep([...])")
+
+
+def _place(command: Command) -> Path | None:
+    """The folder of the run or sweep; None where nothing is trained."""
+    arguments, composed = command.arguments, command.composed
+    if composed is None:
+        return None
+    choices = composed.hydra.runtime.choices
+    if command.swept is not None:
+        name = _folder(composed, "sweep_name") or _sweep_name(arguments, choices)
+        if name in (".", "..") or "/" in name or os.sep in name:
+            raise ValueError(f"sweep_name={name}: give a name, not a path; where the sweep lies is sweep_dir=...")
+        return Path(_folder(composed, "sweep_dir") or f"sweeps/{name}")
+    # When Slurm queues the job again, the same command continues the run, so the folder's name must be the same.
+    run_name = f"slurm-{signals.job_id()}-{job_name(arguments.overrides)[:6]}" if signals.job_id() else None
+    run_name = run_name or time.strftime("%Y-%m-%d_%H-%M-%S")
+    return Path(_folder(composed, "run_dir") or f"runs/{choices.experiment}/{run_name}")
 
 
 # -- from arguments to a command ---------------------------------------------------------------------------------------
@@ -134,43 +173,38 @@ def _refuse_several(parsed: Sequence[Override], why: str) -> None:
 # -- one run -----------------------------------------------------------------------------------------------------------
 
 
-def prepare(command: Command, ended: Callable[[int], object]) -> tuple[list[str], Callable[[DictConfig], object]]:
-    """Hydra's words for one run, and the function that Hydra calls. `ended` receives the run's exit code.
+def prepare(
+    command: Command, path: Path | None, ended: Callable[[int], object], refused: Callable[[str], object]
+) -> tuple[list[str], Callable[[DictConfig], object]]:
+    """Hydra's words for one run, and the function that Hydra calls.
 
-    Raises ValueError for everything that is wrong with the run, before anything is written.
+    `ended` receives the run's exit code, and `refused` why it could not start. Raises ValueError for everything that is
+    wrong with the run, before anything is written.
     """
     arguments, composed = command.arguments, command.composed
     words = [*arguments.flags, *arguments.all_overrides]
-    if composed is None:
+    if composed is None or path is None:
         return words, lambda config: None
     from gan_lab.run.preflight import preflight
     from gan_lab.run.start import run
 
-    experiment = composed.hydra.runtime.choices.experiment
-    # When Slurm queues the job again, the same command continues the run, so the folder's name must be the same.
-    run_name = f"slurm-{signals.job_id()}-{job_name(arguments.overrides)[:6]}" if signals.job_id() else None
-    run_name = run_name or time.strftime("%Y-%m-%d_%H-%M-%S")
-    path = Path(_folder(composed, "run_dir") or f"runs/{experiment}/{run_name}")
     assembly = preflight(without_hydra(composed), path)
-    return [*words, f"run_dir={_quote(path)}"], functools.partial(run, assembly=assembly, ended=ended)
+    job = functools.partial(run, assembly=assembly, refused=refused, ended=ended)
+    return [*words, f"run_dir={_quote(path)}"], job
 
 
 # -- a sweep -----------------------------------------------------------------------------------------------------------
 
 
-def sweep(command: Command) -> int:
+def sweep(command: Command, folder: Path) -> int:
     """Run a sweep's jobs and print their table. Returns the exit code."""
-    from gan_lab.sweep.supervise import supervise
+    from gan_lab.sweeping.supervise import supervise
     from gan_lab.tracking.server import decide_mode
 
     arguments, composed, words = command.arguments, command.composed, command.swept
     assert composed is not None
     assert words is not None
     choices = composed.hydra.runtime.choices
-    name = _folder(composed, "sweep_name") or _sweep_name(arguments, choices)
-    if name in (".", "..") or "/" in name or os.sep in name:
-        raise ValueError(f"sweep_name={name}: give a name, not a path; where the sweep lies is sweep_dir=...")
-    folder = Path(_folder(composed, "sweep_dir") or f"sweeps/{name}")
     _check_writable(folder)
     mode, why = decide_mode(sections(without_hydra(composed))[2].wandb.mode)
     jobs = plan.jobs(words) if choices["hydra/sweeper"] == "basic" else None
@@ -200,7 +234,7 @@ def _sweep_name(arguments: Arguments, choices: Any) -> str:
 
 def _search(composed: DictConfig, words: Sequence[Override], folder: Path) -> Any:
     """The search of Optuna's sweeper, checked. Raises ValueError where it cannot be run."""
-    from gan_lab.sweep import space, study
+    from gan_lab.sweeping import space, study
 
     space.import_optuna()
     conf = composed.hydra.sweeper

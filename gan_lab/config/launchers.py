@@ -10,7 +10,7 @@ from typing import Any
 class OptunaSearch:
     """`hydra/sweeper=optuna`. The search space is given on the command line, in Hydra's grammar, or in `params`."""
 
-    _target_: str = "hydra_plugins.gan_lab.OptunaSweeper"  # sweep/supervise.py registers it under this name
+    _target_: str = "hydra_plugins.gan_lab.OptunaSweeper"  # sweeping/supervise.py registers it under this name
     sampler: str = "tpe"  # tpe, cmaes, nsga2, grid, random
     pruner: str = "halving"  # halving, median, none: stops a trial that is worse than others were after as many images
     startup_trials: int = 5  # random trials at the start; median does not prune them

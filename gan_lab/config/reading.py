@@ -64,7 +64,13 @@ def read_config(path: Path) -> DictConfig:
         config = OmegaConf.create(read_text(path, LARGEST))  # its YAML reads 1e-3 as a number
     except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise BadFile(f"{path} holds no config: {str(error).splitlines()[0]}") from error
-    assert isinstance(config, DictConfig)
+    return check_config(config, path)
+
+
+def check_config(config: Any, path: Path) -> DictConfig:
+    """Raise BadFile unless it has the stable sections of a run's config."""
+    if not isinstance(config, DictConfig):
+        raise BadFile(f"{path} holds no config")
     for section in ("trainer", "evaluation", "tracking"):
         if not OmegaConf.is_dict(config.get(section)):
             raise BadFile(f"{path} has no section {section}: it is no run's config")

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-GAP = 2  # pixels between the images of a grid
+if TYPE_CHECKING:
+    from PIL import Image
+
+GAP, GREY = 2, 32  # pixels between the images of a grid, and their brightness
+MOST_PIXELS = 64_000_000  # of a sheet that is read; more would take gigabytes when it is unpacked
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sheet:
     """A picture, uint8 [H, W, C], or lines of text, for a person to look at. The caption explains the layout."""
 
@@ -23,6 +31,31 @@ class Sheet:
     @property
     def suffix(self) -> str:
         return ".txt" if isinstance(self.content, str) else ".png"
+
+    def __repr__(self) -> str:
+        what = "lines of text" if isinstance(self.content, str) else " x ".join(map(str, self.content.shape[:2]))
+        return f"<Sheet of {what}{f': {self.caption}' if self.caption else ''}>"
+
+    def save(self, path: Path | str) -> None:
+        """Write the sheet, a .png or a .txt, atomically."""
+        save_sheet(self, Path(path))
+
+    def _repr_png_(self) -> bytes | None:
+        if isinstance(self.content, str):
+            return None
+        packed = io.BytesIO()
+        save_image(self.content, packed)
+        return packed.getvalue()
+
+    def _repr_html_(self) -> str | None:
+        """Text, or a picture with its caption; None for a picture alone."""
+        caption = f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else ""
+        if isinstance(self.content, str):
+            return f"<figure><pre>{html.escape(self.content)}</pre>{caption}</figure>"
+        if not caption:
+            return None
+        data = base64.b64encode(self._repr_png_() or b"").decode()
+        return f'<figure><img src="data:image/png;base64,{data}">{caption}</figure>'
 
 
 def save_sheet(sheet: Sheet, path: Path) -> None:
@@ -39,11 +72,19 @@ def save_sheet(sheet: Sheet, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def save_image(pixels: np.ndarray, path: Path) -> None:
+def save_image(pixels: np.ndarray, file: Path | io.BytesIO) -> None:
     """uint8 [H, W, C] as a PNG."""
     from PIL import Image
 
-    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(path, format="PNG")
+    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(file, format="PNG")
+
+
+def open_picture(content: bytes) -> Image.Image | None:
+    """A PNG in RGB; None where it has too many pixels. Raises OSError, ValueError or SyntaxError for a damaged one."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+        return picture.convert("RGB") if picture.width * picture.height <= MOST_PIXELS else None
 
 
 def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
@@ -51,7 +92,7 @@ def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
     n, height, width, channels = images.shape
     columns = columns or int(np.ceil(np.sqrt(n)))
     rows = -(-n // columns)
-    sheet = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, channels), 32, dtype=np.uint8)
+    sheet = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, channels), GREY, dtype=np.uint8)
     for i, image in enumerate(images):
         top, left = GAP + i // columns * (height + GAP), GAP + i % columns * (width + GAP)
         sheet[top : top + height, left : left + width] = image

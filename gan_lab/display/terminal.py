@@ -16,6 +16,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from gan_lab.core.files import CONTROL, printable
+from gan_lab.display.notebook import in_notebook
 
 LONG = 10  # characters: a longer number is rounded
 
@@ -86,8 +87,15 @@ class _Terminal(Console):
         self.quiet = True
 
 
+def console(**options: Any) -> Console:
+    """A console that prints control characters as text. In a notebook it prints lines, as to a file."""
+    if in_notebook():
+        options = {"force_terminal": False} | options
+    return _Terminal(highlight=False, soft_wrap=True, force_jupyter=False, **options)
+
+
 def terminal() -> Console:
-    return _Terminal(highlight=False, soft_wrap=True)
+    return console()
 
 
 def wide_terminal() -> Console:
@@ -103,6 +111,13 @@ def shortened(value: str) -> str:
     if len(value) > LONG and re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", value):
         return f"{float(value):.4g}"
     return value
+
+
+def duration(seconds: float) -> str:
+    """A time for display: `42 s`, `12 min`, `3.5 h`."""
+    if seconds < 120:
+        return f"{seconds:,.0f} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
 
 
 def short_number(value: Any) -> str:

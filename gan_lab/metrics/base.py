@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from gan_lab.metrics.inputs import MetricInputs
-from gan_lab.registry import metrics
+from gan_lab.registry import load, metrics
 
 OFFICIAL = "inception-v3-compat-6726825d"  # torch-fidelity's Inception with its published weights
 
@@ -81,6 +81,7 @@ class OfSamples(OfColumns):
 
 def is_headline(name: str) -> bool:
     """Whether a number with that name is shown in compact tables."""
+    load()  # all measures, also those of plug-ins
     word = name.split("/")[0]
     known = [cls for cls in metrics.classes.values() if word in (cls.word, cls.bare)]  # type: ignore[attr-defined]
     return not known or any(cls.headline and cls.split in (None, *name.split("/")) for cls in known)  # type: ignore[attr-defined]

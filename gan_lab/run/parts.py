@@ -27,8 +27,14 @@ def supplied_values(sample_shape: tuple[int, ...], num_classes: int | None) -> d
 class ChosenParts:
     """`parts.generator()`, `parts.degradation()`, ...: see `tasks.contract.Parts`."""
 
-    def __init__(self, config: DictConfig, columns: Mapping[str, Column], values: Mapping[str, Any]) -> None:
-        self.config, self.columns, self.values = config, columns, values
+    def __init__(
+        self,
+        config: DictConfig,
+        columns: Mapping[str, Column],
+        values: Mapping[str, Any],
+        trained: Callable[[str], Any] | None = None,
+    ) -> None:
+        self.config, self.columns, self.values, self._trained = config, columns, values, trained
         self.made: set[str] = set()  # groups that the task has used
 
     def __contains__(self, group: str) -> bool:
@@ -61,7 +67,7 @@ class ChosenParts:
         from gan_lab.run.trained_run import TrainedRun  # which imports this module
 
         with torch.random.fork_rng(devices=[]):  # its networks are initialized first, from a seed of their own
-            return TrainedRun(Path(path), "cpu").task
+            return self._trained(path) if self._trained else TrainedRun(Path(path), "cpu").task
 
     def check_all_used(self) -> None:
         """Raise ValueError where the config chooses an optional part that the task did not use."""
@@ -74,9 +80,18 @@ class ChosenParts:
                 )
 
 
-def build_task(config: DictConfig, columns: Mapping[str, Column], values: Mapping[str, Any], seed: int) -> Any:
-    """The task with its networks, initialized on the CPU from the seed. Needs facts about the data, but no data."""
-    parts = ChosenParts(config, columns, values)
+def build_task(
+    config: DictConfig,
+    columns: Mapping[str, Column],
+    values: Mapping[str, Any],
+    seed: int,
+    trained: Callable[[str], Any] | None = None,
+) -> Any:
+    """The task with its networks, initialized on the CPU from the seed. Needs facts about the data, but no data.
+
+    `trained` returns the task of another run by its path, where it is not read from its directory.
+    """
+    parts = ChosenParts(config, columns, values, trained)
     torch.manual_seed(key(seed, "initialization"))
     task = registry.tasks.build(config.task, parts=parts, **values)
     parts.check_all_used()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,79 +13,99 @@ from torch import Tensor, nn
 
 from gan_lab import registry
 from gan_lab.config.composition import check_parts
-from gan_lab.config.reading import read_config
 from gan_lab.config.sections import sections
-from gan_lab.core import checkpoint
-from gan_lab.core.files import BadFile, is_count, named
-from gan_lab.core.restore import check_part, counter, part_of
+from gan_lab.core.files import named
+from gan_lab.core.restore import check_part
 from gan_lab.core.runtime import choose_device, inference
 from gan_lab.datasets.columns import described_by, from_plain
 from gan_lab.datasets.store import Store
 from gan_lab.metrics.reference import has_test
+from gan_lab.run import saved as saved_runs
 from gan_lab.run.assembly import data_set
 from gan_lab.run.memory import Affordable
 from gan_lab.run.parts import build_task, supplied_values
 from gan_lab.tasks.contract import Example, joined
-from gan_lab.tracking.run_directory import RunDirectory
 
 
 class TrainedRun:
-    """A checkpoint of a run directory, ready to sample, with averaged weights where the run has them.
+    """A checkpoint of a run directory, or an exported run, ready to sample, with averaged weights where there are some.
 
     `which` is newest (the newest valid one), best (by the scores seen while training) or a number of images. Raises
     ValueError where there is no run, no such checkpoint, or a plug-in of the run is missing.
     """
 
-    def __init__(self, path: Path, device: str = "auto", which: str = "newest") -> None:
-        if not (path / "config.yaml").is_file():
-            inside = sorted(file.parent.name for file in path.glob("*/config.yaml")) if path.is_dir() else []
-            hint = f"; it holds runs: {', '.join(inside[:4])}{', ...' if len(inside) > 4 else ''}" if inside else ""
-            raise ValueError(f"{path} is no run directory{hint or ' (there is no config.yaml)'}")
+    def __init__(
+        self, path: Path, device: str = "auto", which: str = "newest", saved: saved_runs.Saved | None = None
+    ) -> None:
         self.path = path
         with named(path):
-            self._load(path, which, device)
+            self._load(saved or saved_runs.read(path, which), device)
 
-    def _load(self, path: Path, which: str, device: str) -> None:
-        state = _state(path, which)
-        self.config = read_config(path / "config.yaml")
+    def _load(self, saved: saved_runs.Saved, device: str) -> None:
+        self.saved, self.config, self.about, self.images = saved, saved.config, saved.about, saved.images
         try:
             check_parts(self.config)
         except ValueError as error:
-            raise ValueError(f"{path / 'config.yaml'}: {error}") from error
+            where = self.path / "config.yaml" if self.path.is_dir() else self.path
+            raise ValueError(f"{where}: {error}") from error
         trainer, self._evaluation, _ = sections(self.config)
-        self.about = _about(state, path)
-        self.images = counter(state, "game", "images")
         if missing := [name for name in self.about["plugins"] if name not in registry.plugins()]:
             raise ValueError(
-                f"{path} was trained with plug-ins; set GAN_LAB_PLUGINS='{' '.join(self.about['plugins'])}' "
+                f"{self.path} was trained with plug-ins; set GAN_LAB_PLUGINS='{' '.join(self.about['plugins'])}' "
                 f"(missing: {', '.join(missing)})"
             )
         shape, num_classes = tuple(self.about["sample_shape"]), self.about["num_classes"]
         columns = self.about.get("columns")  # older versions did not save them
         self.columns = from_plain(columns) if columns else described_by(shape, num_classes)
+        self.inner: dict[str, TrainedRun] = {}  # the runs that the task is built from, by their path in the config
         with Affordable():
-            self.task = build_task(self.config, self.columns, supplied_values(shape, num_classes), seed=0)
-        parts = part_of(state, "game", "parts")
+            values = supplied_values(shape, num_classes)
+            self.task = build_task(self.config, self.columns, values, 0, self._inner_task)
         self.nets: nn.ModuleDict = self.task.nets
-        check_part(self.nets, part_of(parts, "task/nets"), "task/nets")
-        self.nets.load_state_dict(parts["task/nets"])
-        self._load_memory(parts, choose_device(device))
-        self.weights = "last"
-        if "hook/EMA" in parts:
+        self.weights = saved.averaged_by or "last"
+        if saved.nets is not None:
+            check_part(self.nets, saved.nets, "task/nets")
+            self.nets.load_state_dict(saved.nets)
+            self._load_memory(saved.memory, choose_device(device))
+        if saved.averaged is not None:
             self.weights = f"ema {trainer.ema}"
             averaged = nn.ModuleDict({name: self.task.nets[name] for name in self.task.averaged})
-            check_part(averaged, parts["hook/EMA"], "hook/EMA")
-            averaged.load_state_dict(parts["hook/EMA"])
+            check_part(averaged, saved.averaged, "hook/EMA")
+            averaged.load_state_dict(saved.averaged)
         self.nets.to(choose_device(device))
 
-    def _load_memory(self, parts: Mapping[str, Any], device: torch.device) -> None:
-        """What the task has learnt besides its networks, such as running moments."""
-        for name, part in vars(self.task).items():
-            saved = parts.get(f"task/{name}")
-            if isinstance(part, nn.Module) and part is not self.nets and saved is not None:
-                check_part(part, saved, f"task/{name}")
-                part.load_state_dict(saved)
-                part.to(device)
+    def _inner_task(self, path: str) -> Any:
+        inner = self.saved.inner
+        if inner is not None and path not in inner:
+            raise ValueError(f"{self.path} does not hold the run {path}, which it is built from")
+        self.inner[path] = run = TrainedRun(Path(path), "cpu", saved=inner[path] if inner is not None else None)
+        return run.task
+
+    @property
+    def to_save(self) -> saved_runs.Saved:
+        """All that is needed to use it elsewhere: the weights that make the examples, and no other state."""
+        memory = {
+            name: part.state_dict()
+            for name, part in self._memory(self.saved.memory).items()
+            if name not in self.task.for_training
+        }
+        return replace(
+            self.saved, nets=self.nets.state_dict(), averaged=None, memory=memory,
+            averaged_by=None if self.weights == "last" else self.weights,
+            inner={path: run.to_save for path, run in self.inner.items()},
+        )  # fmt: skip
+
+    def _memory(self, saved: Mapping[str, Any]) -> dict[str, nn.Module]:
+        """What the task has learnt besides its networks, such as running moments, as far as it was saved."""
+        parts = vars(self.task).items()
+        modules = {name: part for name, part in parts if isinstance(part, nn.Module) and part is not self.nets}
+        return {name: part for name, part in modules.items() if name in saved}
+
+    def _load_memory(self, saved: Mapping[str, Any], device: torch.device) -> None:
+        for name, part in self._memory(saved).items():
+            check_part(part, saved[name], f"task/{name}")
+            part.load_state_dict(saved[name])
+            part.to(device)
 
     def labels(self, text: str) -> Tensor:
         """Classes [n] from `3`, `3,5` or their names.
@@ -174,33 +195,3 @@ class TrainedRun:
         if not torch.isfinite(samples).all():
             raise ValueError(f"{self.path} makes samples that are not finite: it has diverged")
         return samples
-
-
-def _about(state: Any, path: Path) -> dict[str, Any]:
-    """What a checkpoint says of its run. Raises BadFile where it is not what a run has written."""
-    about = part_of(state, "about")
-    classes, shape = part_of(about, "num_classes"), part_of(about, "sample_shape")
-    shaped = isinstance(shape, list) and 1 <= len(shape) <= 3 and all(map(is_count, shape))
-    if not (shaped and (classes is None or is_count(classes)) and isinstance(part_of(about, "plugins"), list)):
-        raise BadFile(f"the checkpoint of {path} does not say what it was trained on")
-    return dict(about)
-
-
-def _state(path: Path, which: str) -> dict[str, Any]:
-    folder = path / "checkpoints"
-    if which == "newest":
-        state = checkpoint.load_newest(folder)
-        if state is None:
-            raise ValueError(f"{path} has no checkpoint yet; train it further: gan-lab train ... run_dir={path}")
-        return state
-    directory = RunDirectory(path)
-    if which == "best" and directory.damage:
-        raise ValueError(directory.damage)
-    best: Mapping[str, Any] = directory.summary.get("best") or {}
-    images = best.get("images") if which == "best" else int(which) if which.isdecimal() else None
-    kept = checkpoint.kept(folder)
-    if images not in kept:
-        available = ", ".join(map(str, kept)) or "none"
-        also = "" if best else "; it was not scored while it trained (evaluation.every), so none is best"
-        raise ValueError(f"--checkpoint {which}: {path} has newest{', best' if best else ''}, {available}{also}")
-    return checkpoint.load_of(folder, images)

@@ -21,7 +21,7 @@ from gan_lab.core.types import AdversarialLoss, AdversarialTerm, Data, Phase, Te
 from gan_lab.datasets.store import unscale
 from gan_lab.display.pictures import Sheet, grid
 from gan_lab.registry import NonNegative, Positive, Weight, tasks
-from gan_lab.tasks.contract import Example, Parts, Task, chosen_rows, device_of, tried_out
+from gan_lab.tasks.contract import CHUNK, Example, Exported, Parts, Task, chosen_rows, device_of, tried_out
 from gan_lab.tasks.judged import JudgedPass, check_needs, offered
 
 STEEPNESS = 10.0  # of the ramp: gamma of Ganin et al. 2016, section 5.2.2
@@ -189,6 +189,12 @@ class Adapts(Task):
             "features": features.float().cpu(),
             "class_logits": logits.float().cpu(),
         }
+
+    def exported(self, nets: nn.ModuleDict, data: Data | None, direction: str | None = None) -> Exported:
+        """The target's classifier: from pictures to logits."""
+        pictures = next(self.examples(nets, CHUNK, 0, data))["sample"]
+        features, head = nets[self.target_net], nets["head"]
+        return Exported(lambda picture: head(features(picture)), {"picture": pictures}, ("class_logits",))
 
     def sheet(self, examples: Example, data: Data | None) -> Sheet:
         """A row for each class, of the target's pictures that are taken for it."""

@@ -24,7 +24,7 @@ from gan_lab.core.types import (
 from gan_lab.datasets.store import unscale
 from gan_lab.display.pictures import Sheet, beside, heat
 from gan_lab.registry import Positive, Weight, tasks
-from gan_lab.tasks.contract import Example, Parts, Task, chosen_rows, device_of, picture_values, tried_out
+from gan_lab.tasks.contract import Example, Exported, Parts, Task, chosen_rows, device_of, picture_values, tried_out
 from gan_lab.tasks.judged import JudgedPass, check_needs, offered
 from gan_lab.tasks.typical import Typical
 
@@ -157,6 +157,11 @@ class Detection(Task):
             known = {name: data.fetch(name, rows, "cpu") for name in self.known if name in data}
             yield {"sample": pictures, **self.detect(nets, pictures), **known}
 
+    def exported(self, nets: nn.ModuleDict, data: Data | None, direction: str | None = None) -> Exported:
+        """From pictures to scores and maps."""
+        self.typical.fix()
+        return super().exported(nets, data, direction)
+
     def sheet(self, examples: Example, data: Data | None) -> Sheet:
         """Rows of a picture, what it becomes, and their difference: the most normal ones first."""
         order = examples["score"].argsort()
@@ -185,9 +190,6 @@ def features_of(output: Any) -> Tensor:
     assert isinstance(output, DiscriminatorOutput)
     features = output.features[-1]
     return features.flatten(2).mean(2) if features.dim() > 2 else features
-
-
-# -- f-AnoGAN ----------------------------------------------------------------------------------------------------------
 
 
 class FAnoGANPass(DetectionPass):

@@ -19,7 +19,18 @@ from gan_lab.core.types import AdversarialLoss, AdversarialTerm, Data, Phase, Te
 from gan_lab.datasets.store import unscale
 from gan_lab.display.pictures import Sheet, beside
 from gan_lab.registry import NonNegative, Positive, Share, Weight, tasks
-from gan_lab.tasks.contract import Example, Parts, RowDraws, Task, chosen_rows, device_of, picture_values, tried_out
+from gan_lab.tasks.contract import (
+    CHUNK,
+    Example,
+    Exported,
+    Parts,
+    RowDraws,
+    Task,
+    chosen_rows,
+    device_of,
+    picture_values,
+    tried_out,
+)
 from gan_lab.tasks.gradient_attacks import fgsm, noise, pgd, within
 from gan_lab.tasks.judged import JudgedPass, check_needs, offered
 
@@ -261,6 +272,11 @@ class Attack(Task):
             wanted = torch.full_like(label, -1) if goal is None else goal
             columns = {"sample": made.float(), "source": x, "label": label, "goal": wanted}
             yield example | {name: column.cpu() for name, column in columns.items()}
+
+    def exported(self, nets: nn.ModuleDict, data: Data | None, direction: str | None = None) -> Exported:
+        """From pictures to changed ones."""
+        pictures = next(self.examples(nets, CHUNK, 0, data))["source"]
+        return Exported(lambda picture: self.changed(nets["generator"], picture), {"picture": pictures})
 
     def sheet(self, examples: Example, data: Data | None) -> Sheet:
         """Rows of picture, change and changed picture."""

@@ -17,7 +17,9 @@ from gan_lab.datasets.store import unscale
 from gan_lab.display.pictures import Sheet, beside
 from gan_lab.registry import NonNegative, Weight, tasks
 from gan_lab.tasks.contract import (
+    CHUNK,
     Example,
+    Exported,
     Parts,
     Signals,
     Task,
@@ -181,6 +183,11 @@ class Autoencoding(Task):
             if code.indices is not None:
                 example["codes"] = code.indices
             yield {name: column.cpu() for name, column in example.items()}
+
+    def exported(self, nets: nn.ModuleDict, data: Data | None, direction: str | None = None) -> Exported:
+        """From pictures to their reconstructions."""
+        pictures = next(self.examples(nets, CHUNK, 0, data))["target"]
+        return Exported(lambda picture: self._decoded(nets, self.code(nets, picture).latent), {"picture": pictures})
 
     def sheet(self, examples: Example, data: Data | None) -> Sheet:
         """Rows of a picture and its reconstruction."""

@@ -11,6 +11,7 @@ Nothing outside this package asks which task it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -25,6 +26,15 @@ CHUNK = 64  # examples made at once, so that example i of a seed does not depend
 Example = dict[str, Tensor]  # rows of named columns, on the CPU
 Signals = Callable[[nn.ModuleDict, nn.ModuleDict], Mapping[str, float]]  # of the playing nets and the averaged ones
 Layout = Callable[[Any, int, int, Tensor | None], Sheet]  # of a trained run, a number, a seed, and chosen classes
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A function from tensors to tensors, in batches, and rows to try it on: see `Task.exported`."""
+
+    function: Callable[..., Any]  # takes the inputs in their order; returns a tensor, or one for each output
+    inputs: Mapping[str, Tensor]
+    outputs: tuple[str, ...] = ("sample",)
 
 
 class Parts(Protocol):
@@ -78,6 +88,18 @@ class Task:
         All samples, scores, pictures and checks use it. `data` is None where `needs_data` is false.
         """
         raise NotImplementedError(f"{type(self).__name__} makes no examples")
+
+    def exported(self, nets: nn.ModuleDict, data: Data | None, direction: str | None = None) -> Exported:
+        """What other programs get of the task (`gan-lab export --format onnx`): a function, with rows to try it on.
+
+        A detector's scores, a translator's outputs, or else the one network that makes the examples. A task of several
+        networks says itself how they follow each other. Raises ValueError where nothing is exported.
+        """
+        from gan_lab.tasks.exporting import as_it_is_used
+
+        return as_it_is_used(self, nets, data, direction)
+
+    for_training: frozenset[str] = frozenset()  # modules of the task, besides `nets`, that only training needs
 
     def bar(self, columns: Mapping[str, Tensor]) -> tuple[str, Tensor]:
         """The name of a trivial solution, and its output for these columns of examples.

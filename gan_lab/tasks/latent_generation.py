@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gan_lab.core.types import Data
 from gan_lab.registry import Positive, Weight, tasks
 from gan_lab.tasks.autoencoding import Autoencoding
-from gan_lab.tasks.contract import CHUNK, Parts, Signals, device_of, picture_values
+from gan_lab.tasks.contract import CHUNK, Exported, Parts, Signals, device_of, picture_values
 from gan_lab.tasks.generation import Generation, GenerationPass
 from gan_lab.tasks.sample_signals import SampleSignals
 
@@ -108,6 +108,11 @@ class LatentGeneration(Generation):
         latents = super().generate(nets, z, label)
         device = device_of(self.nets)
         return torch.cat([self.decode(part.to(device)).cpu() for part in latents.split(CHUNK)])
+
+    def exported(self, nets: nn.ModuleDict, data: Data | None, direction: str | None = None) -> Exported:
+        """From noise and classes to pictures, by generator and decoder."""
+        inputs = super().exported(nets, data).inputs
+        return Exported(lambda *given: self.decode(nets["generator"](*given)), inputs)
 
     def signals(self, train: Data, held_out: Data | None, device: torch.device) -> Signals:
         """Those of samples. D judges latents and not pictures, so its overfitting is not looked for."""

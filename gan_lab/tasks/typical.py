@@ -22,6 +22,7 @@ class Typical(nn.Module):
     mean: Tensor
     moment: Tensor
     error: Tensor
+    fixed: Tensor | None = None  # the inverse of the covariance, once nothing is learnt any more
 
     def __init__(self, dimensions: int, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -43,9 +44,17 @@ class Typical(nn.Module):
         Mahalanobis' squared distance of the vector, and the squared error of each pixel over its usual square, each a
         mean over its numbers: up to constants, minus the logarithm of a Gaussian density of both.
         """
+        gap = vector.double() - self.mean
+        distance = (gap @ (self.inverse() if self.fixed is None else self.fixed) * gap).mean(1)
+        return (distance + (error.double().square() / (self.error + NOISE)).flatten(1).mean(1)).float()
+
+    def fix(self) -> None:
+        """Compute the inverse once for all: ONNX has no operator for it."""
+        self.fixed = self.inverse()
+
+    def inverse(self) -> Tensor:
+        """The inverse of the covariance, float64 [D, D]."""
         covariance = self.moment.double() - torch.outer(self.mean, self.mean).double()
         unit = torch.eye(len(covariance), dtype=torch.float64, device=covariance.device)
         covariance = covariance + SHRINK * covariance.diagonal().mean() * unit
-        gap = vector.double() - self.mean
-        distance = (gap @ torch.linalg.inv(covariance) * gap).mean(1)
-        return (distance + (error.double().square() / (self.error + NOISE)).flatten(1).mean(1)).float()
+        return torch.linalg.inv(covariance)

@@ -126,6 +126,7 @@ class Unpaired(Task):
     reference = "b"
     needs_data = deterministic = translates = True
     conditional = False  # no network looks at labels
+    for_training = frozenset({"pool"})
 
     def __init__(
         self,

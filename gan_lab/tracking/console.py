@@ -1,4 +1,4 @@
-"""Progress of a run: a live line in a terminal, plain lines elsewhere, and fewer lines beside other jobs."""
+"""Progress of a run: a live line in a terminal or a notebook, plain lines elsewhere, fewer beside other jobs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gan_lab.display.notebook import NotebookBar, in_notebook
 from gan_lab.display.terminal import current_label, short_number, terminal
 from gan_lab.tracking.run_directory import SELECTION, SPEED
 
@@ -41,6 +42,7 @@ class Console:
             self._task = progress.add_task("", total=total, completed=done, speed=0.0, losses="")
             progress.start()
             self._progress = progress
+        self._bar = NotebookBar(total) if self._alone and in_notebook() else None
 
     def record(self, record: Mapping[str, Any]) -> None:
         if SPEED not in record:  # scores
@@ -53,6 +55,8 @@ class Console:
         images, speed = record["images"], record[SPEED]
         if self._progress:
             self._progress.update(self._task, completed=images, speed=speed, losses=losses)
+        elif self._bar:
+            self._bar.update(images, f"{speed:,.0f}/s  {losses}")
         elif time.monotonic() - self._printed > self._pause or (images >= self.total and self._alone):
             self._printed = time.monotonic()
             left = max(self.total - images, 0) / speed if speed else 0.0

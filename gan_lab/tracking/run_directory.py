@@ -190,6 +190,11 @@ class RunDirectory:
                 records.append(record)
         return [*records, *self.pending]
 
+    def sheets(self) -> dict[int, Path]:
+        """The files of its samples, pictures or text, by their number of images."""
+        files = [file for suffix in ("png", "txt") for file in self.samples.glob(f"*.{suffix}")]
+        return {int(file.stem): file for file in files if file.stem.isdigit()}
+
     def recall(self, pending: Iterable[Mapping[str, Any]]) -> None:
         """Add the pending records of a checkpoint that metrics.jsonl does not have."""
         written = self.read_metrics()

@@ -19,7 +19,7 @@ import tests.toy_data
 from gan_lab import registry
 from gan_lab.cli import main
 from gan_lab.commands import dashboard, evaluate, sample, train
-from gan_lab.compare import page
+from gan_lab.comparing import page
 from gan_lab.config import composition, hydra_store
 from gan_lab.run import start
 from tests.fuzz.harness import OUTSIDE, snapshot

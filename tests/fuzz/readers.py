@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save
 
-from gan_lab.compare.runs import Run
+from gan_lab.comparing.runs import Run
 from gan_lab.core import checkpoint
 from gan_lab.datasets.decoding import decode, read_exactly
 from gan_lab.datasets.exact import Unreadable, read_array

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from gan_lab.cli import main
-from tests.compare.planted import COVERAGE, FD, plant
+from tests.comparing.planted import COVERAGE, FD, plant
 
 CALL = "window.ran=(window.ran||0)+1;fetch('http://127.0.0.1:9/'+window.ran)"
 PAYLOADS = (

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from gan_lab import registry
 from gan_lab.cli import main
@@ -259,3 +260,45 @@ def test_an_example_is_the_same_however_many_are_made_at_once(done: Done, monkey
         again = joined(iter(chunks))
         for name in many:
             torch.testing.assert_close(again[name], many[name], msg=name)
+
+
+def test_an_exported_file_is_an_equal_run(done: Done, tmp_path: Path) -> None:
+    """Without the directories of the run and of those that it is built from."""
+    file = tmp_path / "model.safetensors"
+    assert main(["export", str(done.whole), "--out", str(file), "--device", "cpu"]) == 0
+    trained = TrainedRun(done.whole, "cpu")
+    away = FIRST_STAGE.with_name("away")
+    if done.task == "latent_generation":
+        FIRST_STAGE.rename(away)
+    try:
+        loaded = TrainedRun(file, "cpu")
+    finally:
+        if away.exists():
+            away.rename(FIRST_STAGE)
+    assert equal(trained.nets.state_dict(), loaded.nets.state_dict())
+    assert (loaded.weights, loaded.images, loaded.columns) == (trained.weights, IMAGES, trained.columns)
+    ours, theirs = trained.examples(6, seed=1), loaded.examples(6, seed=1)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(column, theirs[name]) for name, column in ours.items())
+    stored = load_file(file)
+    assert all(torch.equal(value, stored[f"nets.{name}"]) for name, value in trained.nets.state_dict().items())
+
+
+@pytest.mark.slow
+def test_onnxruntime_computes_what_torch_does(done: Done, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra export")
+    trained = TrainedRun(done.whole, "cpu")
+    for direction in trained.task.directions or (None,):
+        file = tmp_path / f"{direction}.onnx"
+        words = ["export", str(done.whole), "--out", str(file), "--device", "cpu"]
+        assert main([*words, *(["--direction", direction] if direction else [])]) == 0
+        session = onnxruntime.InferenceSession(str(file))
+        with inference(trained.nets, trained.batch_norm) as nets, torch.no_grad():
+            exported = trained.task.exported(nets, trained.data, direction)
+            assert [node.name for node in session.get_inputs()] == [*exported.inputs]
+            for rows in (slice(0, 1), slice(3, 5), slice(1, 12)):
+                given = {name: column[rows] for name, column in exported.inputs.items()}
+                wanted = exported.function(*given.values())
+                found = session.run([*exported.outputs], {name: column.numpy() for name, column in given.items()})
+                for ours, theirs in zip(wanted if isinstance(wanted, tuple) else (wanted,), found, strict=True):
+                    torch.testing.assert_close(torch.from_numpy(theirs), ours, rtol=1e-4, atol=1e-4)
