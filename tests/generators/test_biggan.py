@@ -111,12 +111,13 @@ def test_what_a_generator_cannot_do_is_refused(settings: dict[str, Any], message
         GENERATORS["biggan"](32, 3, 10, **settings)
 
 
-@pytest.mark.parametrize("name", ["sagan", "biggan", "biggan_deep"])
+@pytest.mark.parametrize("name", ["sagan", "biggan", "biggan_deep", "fastgan"])
 def test_sizes_that_cannot_be_made_are_refused_with_sizes_near(name: str) -> None:
     with pytest.raises(ValueError, match=r"image_size=50: strided layers cannot make this size; near it are .*48"):
         GENERATORS[name](50, 3, None, width=2)
-    with pytest.raises(ValueError, match=f"discriminator={name} wants .*16"):
-        DISCRIMINATORS[name](12, 3, None, width=2)
+    if name != "fastgan":
+        with pytest.raises(ValueError, match=f"discriminator={name} wants .*16"):
+            DISCRIMINATORS[name](12, 3, None, width=2)
 
 
 def test_a_discriminator_larger_than_the_authors_is_refused() -> None:
