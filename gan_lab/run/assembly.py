@@ -112,6 +112,7 @@ def assemble(config: DictConfig) -> Assembly:
     with Affordable():
         task = build_task(config, described(dataset), values, trainer.seed)
     task.check_duration(trainer.images)
+    task.check_batch(trainer.batch_size // trainer.micro_batches)
     evaluator = build_evaluator(config, dataset, evaluation, runtime.device, task)
     runtime.place(task.nets)
     loss = registry.losses.build(config.loss)

@@ -62,6 +62,9 @@ class Task:
     def check_duration(self, images: int) -> None:
         """Raise ValueError where a run of so many images would end before what the task insists on begins."""
 
+    def check_batch(self, rows: int) -> None:
+        """Raise ValueError where so many rows, a batch or one of its micro-batches, cannot be judged at once."""
+
     # -- examples and their measures -------------------------------------------------------------------------------
 
     columns: frozenset[str] = frozenset({"sample"})  # yielded by `examples`; a measure must find all that it reads
