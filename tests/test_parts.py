@@ -227,14 +227,27 @@ def test_generators_make_their_sizes(name: str, size: int | tuple[int, int]) -> 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
-    "name", ["dcgan", "resnet", "patchgan", "unet", "stylegan2", "r3gan", "sagan", "biggan", "biggan_deep", "fastgan"]
+    "name",
+    [
+        "dcgan",
+        "resnet",
+        "patchgan",
+        "unet",
+        "stylegan2",
+        "r3gan",
+        "sagan",
+        "biggan",
+        "biggan_deep",
+        "fastgan",
+        "projected",
+    ],
 )
 def test_discriminators_judge_their_sizes(name: str, size: int | tuple[int, int]) -> None:
     for channels in (1, 3):
         discriminator = registry.discriminators.classes[name](size, channels, None, width=4)
         output = discriminator(torch.randn(2, channels, *sides(size)))
         maps = {"unet": (2, 2, *sides(size))}
-        if name in ("patchgan", "fastgan"):
+        if name in ("patchgan", "fastgan", "projected"):
             assert output.logits.dim() >= 3
         else:
             assert output.logits.shape == maps.get(name, (2,))
