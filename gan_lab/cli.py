@@ -19,7 +19,7 @@ gan-lab: any generator against any discriminator under any loss, on any data
   gan-lab list [KIND]                    what there is: generators, losses, datasets, experiments, ...
   gan-lab sample RUN [--num N --seed S --label L --out FILE]
                                          pictures of a trained run: a .png grid, an .npz, or a folder
-  gan-lab sample RUN --grid interpolation|classes|neighbours
+  gan-lab sample RUN --grid interpolation|classes|neighbours|directions|truncation
                                          what the run has learnt, laid out to be judged
   gan-lab apply RUN INPUT... --out DIR   a trained translator on your own pictures, of any size
   gan-lab score RUN INPUT... [--csv FILE --maps DIR]
@@ -140,7 +140,8 @@ def sample(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--grid", metavar="LAYOUT",
         help="interpolation: rows from one latent to another; classes: a row for each class; "
-        "neighbours: samples beside the training pictures nearest to them",
+        "neighbours: samples beside the training pictures nearest to them; directions: rows along the latents' "
+        "principal directions; truncation: samples of all latents, then of those near zero",
     )  # fmt: skip
     parser.add_argument(
         "--truncation", type=float, metavar="PSI",

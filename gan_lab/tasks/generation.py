@@ -25,7 +25,7 @@ from gan_lab.core.types import (
 from gan_lab.registry import NonNegative, Positive, Weight, tasks
 from gan_lab.tasks.contract import CHUNK, Example, Layout, Parts, Signals, Task
 from gan_lab.tasks.judged import JudgedPass, check_needs, offered
-from gan_lab.tasks.layouts import classes, interpolation, neighbours
+from gan_lab.tasks.layouts import classes, directions, interpolation, neighbours, truncation
 from gan_lab.tasks.packing import check_divides, packing_discriminator
 from gan_lab.tasks.sample_signals import SampleSignals
 
@@ -103,7 +103,8 @@ class Generation(Task):
     columns = frozenset({"sample", "label"})
     takes_label = True
     layouts: ClassVar[Mapping[str, Layout]] = {
-        "interpolation": interpolation, "classes": classes, "neighbours": neighbours,
+        "interpolation": interpolation, "classes": classes, "neighbours": neighbours, "directions": directions,
+        "truncation": truncation,
     }  # fmt: skip
 
     def __init__(
