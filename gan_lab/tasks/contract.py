@@ -22,6 +22,7 @@ from gan_lab.datasets.store import Store, unscale
 from gan_lab.display.pictures import Sheet, grid, scatter
 
 CHUNK = 64  # examples made at once, so that example i of a seed does not depend on the number of examples
+STANDING = 2048  # examples of standing statistics
 Example = dict[str, Tensor]  # rows of named columns, on the CPU
 Signals = Callable[[nn.ModuleDict, nn.ModuleDict], Mapping[str, float]]  # of the playing nets and the averaged ones
 Layout = Callable[[Any, int, int, Tensor | None], Sheet]  # of a trained run, a number, a seed, and chosen classes
@@ -81,6 +82,11 @@ class Task:
         All samples, scores, pictures and checks use it. `data` is None where `needs_data` is false.
         """
         raise NotImplementedError(f"{type(self).__name__} makes no examples")
+
+    def warm(self, nets: nn.ModuleDict) -> None:
+        """Make `STANDING` examples, of whose activations batch norms take their statistics: see `core.runtime`."""
+        for _ in self.examples(nets, STANDING, -1, None):
+            pass
 
     def bar(self, columns: Mapping[str, Tensor]) -> tuple[str, Tensor]:
         """The name of a trivial solution, and its output for these columns of examples.

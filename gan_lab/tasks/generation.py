@@ -23,7 +23,7 @@ from gan_lab.core.types import (
     regularized,
 )
 from gan_lab.registry import NonNegative, Positive, Weight, tasks
-from gan_lab.tasks.contract import CHUNK, Example, Layout, Parts, Signals, Task
+from gan_lab.tasks.contract import CHUNK, STANDING, Example, Layout, Parts, Signals, Task
 from gan_lab.tasks.judged import JudgedPass, check_needs, offered
 from gan_lab.tasks.layouts import classes, directions, interpolation, neighbours, truncation
 from gan_lab.tasks.packing import check_divides, packing_discriminator
@@ -225,6 +225,9 @@ class Generation(Task):
             if chosen is not None and uses_label:
                 example["label"] = chosen[:left]
             yield example
+
+    def warm(self, nets: nn.ModuleDict) -> None:
+        self.generate(nets, *self.latents(STANDING, -1))  # whole chunks alone, where `examples` also tries out labels
 
     def logits(self, nets: nn.ModuleDict, samples: Tensor, label: Tensor | None) -> Tensor:
         """The discriminator's logits [N] for samples [N, ...] with these classes, without augmentation.

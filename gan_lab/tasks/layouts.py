@@ -149,6 +149,6 @@ def _first_layer(run: Any, z: Tensor, label: Tensor | None) -> Tensor:
 
 def _generate(run: Any, z: Tensor, label: Tensor | None) -> Tensor:
     """Samples [N, ...] for latents [N, latent_dim] and classes [N]."""
-    with inference(run.nets, run.batch_norm) as nets:
+    with inference(run.nets, run.batch_norm, run.task.warm) as nets:
         samples: Tensor = run.task.generate(nets, z, label)
     return run.finite(samples)
