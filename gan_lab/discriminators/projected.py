@@ -175,12 +175,14 @@ class ProjectedDiscriminator(nn.Module):
         logits = torch.stack([output.logits for output in judged], dim=1)
         return DiscriminatorOutput(logits, judged[0].class_logits, [output.features[0] for output in judged])
 
-    def get_extra_state(self) -> str:
-        return self.weights_hash
+    def get_extra_state(self) -> Tensor:
+        """The hash of the extractor's weights, uint8 [8]."""
+        return torch.frombuffer(bytearray.fromhex(self.weights_hash), dtype=torch.uint8)
 
-    def set_extra_state(self, state: str) -> None:
-        if state != self.weights_hash:
+    def set_extra_state(self, state: Tensor) -> None:
+        known = bytes(state.tolist()).hex()
+        if known != self.weights_hash:
             raise ValueError(
-                f"discriminator=projected: the checkpoint was trained with extractor {self.extractor} of hash {state}, "
+                f"discriminator=projected: the checkpoint was trained with extractor {self.extractor} of hash {known}, "
                 f"and this one's is {self.weights_hash}; use the version of that run, or train anew"
             )

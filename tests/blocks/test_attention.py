@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,8 @@ from torch.nn import functional
 
 from gan_lab import registry
 from gan_lab.blocks.attention import SelfAttention, attended
+from gan_lab.cli import main
+from tests import toy_data  # noqa: F401 - registers toy_pictures
 
 registry.load()
 
@@ -83,6 +87,27 @@ def test_attention_at_a_map_that_is_not_there_is_refused_with_those_that_are(
     kind = registry.GROUPS[player]
     with pytest.raises(ValueError, match=rf"{player}\.attention=\[12\].* no map of 12 px; its maps are {known} px"):
         kind.classes[name](32, 3, None, attention=(12,))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["generator=sagan", "generator.attention=[12]"], "no map of 12 px; its maps are 8, 16, 32 px"),
+        (["discriminator=biggan", "discriminator.attention=[3]"], "no map of 3 px; its maps are 8, 16 px"),
+        (["generator=biggan_deep", "dataset.image_size=50"], "cannot make this size; near it are"),
+        (["discriminator=projected", "discriminator.extractor=vgg16"], "choose from mnist5k, fashion_mnist"),
+        (["regularizer=[reconstruction]"], "no decoders; choose discriminator=fastgan"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["experiment=none", "dataset=toy_pictures", "dataset.image_size=32"]
+    assert main(["train", *data, *words, f"run_dir={tmp_path / 'run'}", "trainer.device=cpu"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_default_maps_are_the_papers() -> None:
