@@ -97,21 +97,26 @@ class Latents(nn.Module):
 
 
 class ConditionalNorm(nn.Module):
+    """A normalization whose gain and bias, [B, C] each, are computed from a condition, such as the class [B]."""
+
+    def __init__(self, norm: nn.Module, gain: nn.Module, bias: nn.Module) -> None:
+        super().__init__()
+        self.norm, self.gain, self.bias = norm, gain, bias
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        gain, bias = (table(condition).view(*x.shape[:2], *[1] * (x.dim() - 2)) for table in (self.gain, self.bias))
+        return torch.addcmul(bias, self.norm(x), gain)
+
+
+def norm_of_classes(norm: nn.Module, channels: int, num_classes: int) -> ConditionalNorm:
     """A normalization with a gain and a bias per class, [num_classes, C] (Dumoulin et al. 2017, 1610.07629, eq. 5).
 
     With batch norm, it is the class-conditional batch norm of Miyato and Koyama (2018, arXiv 1802.05637).
     """
-
-    def __init__(self, norm: nn.Module, channels: int, num_classes: int) -> None:
-        super().__init__()
-        self.norm = norm
-        self.gain, self.bias = nn.Embedding(num_classes, channels), nn.Embedding(num_classes, channels)
-        nn.init.ones_(self.gain.weight)
-        nn.init.zeros_(self.bias.weight)
-
-    def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        gain, bias = (table(label).view(*x.shape[:2], *[1] * (x.dim() - 2)) for table in (self.gain, self.bias))
-        return torch.addcmul(bias, self.norm(x), gain)
+    gain, bias = nn.Embedding(num_classes, channels), nn.Embedding(num_classes, channels)
+    nn.init.ones_(gain.weight)
+    nn.init.zeros_(bias.weight)
+    return ConditionalNorm(norm, gain, bias)
 
 
 class Stack(nn.Sequential):
@@ -151,20 +156,20 @@ class Verdict(nn.Module):
 # -- options of any network --------------------------------------------------------------------------------------------
 
 
-def norm2d(kind: Normalization, channels: int, num_classes: int | None = None) -> nn.Module:
-    """A normalization of maps [B, C, H, W], with a gain and a bias per channel, or per channel and class.
+def norm2d(kind: Normalization, channels: int, num_classes: int | None = None, *, affine: bool = True) -> nn.Module:
+    """A normalization of maps [B, C, H, W], with a gain and a bias per channel, or per channel and class, or with none.
 
     batch: Ioffe and Szegedy 2015, arXiv 1502.03167. instance: Ulyanov et al. 2016, arXiv 1607.08022. layer, over all of
     a sample: Ba et al. 2016, arXiv 1607.06450.
     """
-    affine = num_classes is None
+    affine = affine and num_classes is None
     norm: nn.Module = {
         "batch": lambda: nn.BatchNorm2d(channels, affine=affine),
         "instance": lambda: nn.InstanceNorm2d(channels, affine=affine),
         "layer": lambda: nn.GroupNorm(1, channels, affine=affine),
         "none": nn.Identity,
     }[kind]()
-    return norm if num_classes is None else ConditionalNorm(norm, channels, num_classes)
+    return norm if num_classes is None else norm_of_classes(norm, channels, num_classes)
 
 
 def norm1d(kind: Literal["batch", "layer", "none"], features: int, num_classes: int | None = None) -> nn.Module:
@@ -175,7 +180,7 @@ def norm1d(kind: Literal["batch", "layer", "none"], features: int, num_classes: 
         "layer": lambda: nn.LayerNorm(features, elementwise_affine=affine),
         "none": nn.Identity,
     }[kind]()
-    return norm if num_classes is None else ConditionalNorm(norm, features, num_classes)
+    return norm if num_classes is None else norm_of_classes(norm, features, num_classes)
 
 
 def norm_classes(num_classes: int | None, conditioning: GeneratorConditioning, normalization: str) -> int | None:
@@ -200,9 +205,10 @@ def prepare(
     Spectral normalization: Miyato et al. 2018, arXiv 1802.05957, one power iteration a forward pass. Both skip
     class-conditional gains and biases.
     """
-    conditional = {table for norm in net.modules() if isinstance(norm, ConditionalNorm) for table in norm.children()}
+    norms = [norm for norm in net.modules() if isinstance(norm, ConditionalNorm)]
+    of_classes = {table for norm in norms for table in norm.children() if isinstance(table, nn.Embedding)}
     weighted = (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd)
-    for module in [m for m in net.modules() if isinstance(m, weighted) and m not in conditional]:
+    for module in [m for m in net.modules() if isinstance(m, weighted) and m not in of_classes]:
         if initialization != "default":
             _initialize(module, initialization, (gains or {}).get(module, 1.0))
         if spectral_norm:

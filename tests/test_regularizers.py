@@ -30,7 +30,7 @@ from gan_lab.losses import NonSaturating
 from gan_lab.regularizers.consistency import BalancedConsistency, Consistency, LatentConsistency
 from gan_lab.regularizers.gradients import DRAGAN, R1, R2, GradientPenalty, gamma_of
 from gan_lab.regularizers.paths import PathLength
-from gan_lab.regularizers.predictions import FeatureMatching, LeCam
+from gan_lab.regularizers.predictions import FeatureMatching, LeCam, Reconstruction
 from gan_lab.regularizers.weights import Orthogonal, WeightClip, overlap
 from gan_lab.tasks.generation import Generation
 from tests.core.toys import equal, make_game
@@ -148,6 +148,26 @@ def test_feature_matching_is_the_squared_distance_of_means(size: tuple[int, ...]
     value.backward()
     assert real.grad is None
     np.testing.assert_allclose(fake.grad.numpy(), np.broadcast_to(-2 * distance / 7, fake.shape), rtol=1e-5)
+
+
+def test_reconstruction_sums_the_mean_differences_of_what_was_made_and_what_was_seen() -> None:
+    made, seen = [random(3, 1, 4, 4, seed=i) for i in (0, 1)], [random(3, 1, 4, 4, seed=i) for i in (2, 3)]
+    asked: list[Any] = []
+
+    def reconstruct(features: Any, choice: Tensor) -> list[tuple[Tensor, Tensor]]:
+        asked.append((features, choice))
+        return list(zip(made, seen, strict=True))
+
+    forward = SimpleNamespace(
+        real_output=DiscriminatorOutput(torch.zeros(3), features=(seen[0],)),
+        draw=lambda stream, kind: torch.tensor([0.1, 0.2, 0.3]),
+        net=lambda name: SimpleNamespace(reconstruct=reconstruct),
+    )
+    term = Reconstruction(weight=0.5)
+    assert (term.weight, term.player, term.needs) == (0.5, "discriminator", {"reconstruction"})
+    expected = sum((a - b).abs().mean((1, 2, 3)) for a, b in zip(made, seen, strict=True))
+    torch.testing.assert_close(term(forward), expected, check_dtype=False)
+    assert torch.equal(asked[0][1], torch.tensor([0.1, 0.2, 0.3]))
 
 
 def logits_of_step(n: int, rows: slice = slice(0, 6)) -> SimpleNamespace:
@@ -428,6 +448,22 @@ def test_gamma_by_rule_grows_with_the_pixels_and_shrinks_with_the_batch() -> Non
 # -- whatever is registered, in a small game ---------------------------------------------------------------------------
 
 
+class Remembering(MLPDiscriminator):
+    """A perceptron whose decoder makes the picture again from its features."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.decoder = nn.Linear(8, int(np.prod(SHAPE)))
+
+    def forward(self, sample: Tensor, label: Tensor | None = None) -> DiscriminatorOutput:
+        output = super().forward(sample, label)
+        return output._replace(features=(sample, *output.features))
+
+    def reconstruct(self, features: Any, choice: Tensor) -> list[tuple[Tensor, Tensor]]:
+        made = self.decoder(features[1]).view_as(features[0])
+        return [(made * (1 + choice.view(-1, 1, 1, 1)), features[0])]
+
+
 def tiny(
     regularizers: Mapping[str, Any],
     *,
@@ -442,7 +478,7 @@ def tiny(
     told = [{"conditioning": kind if num_classes else "none"} for kind in ("concat", "projection")]
     parts: Any = SimpleNamespace(
         generator=lambda: MLPGenerator(SHAPE, num_classes, latent_dim=4, width=8, depth=1, **told[0]),
-        discriminator=lambda: MLPDiscriminator(SHAPE, num_classes, width=8, depth=1, **told[1]),
+        discriminator=lambda: Remembering(SHAPE, num_classes, width=8, depth=1, **told[1]),
         augment=lambda: augment or Identity(),
         columns={"sample": None},
     )
@@ -477,7 +513,9 @@ def gradients(game: Game, phase: Phase) -> Tensor:
     play(game, phase)
     game.nets.load_state_dict(nets)
     play(game, phase)
-    return torch.cat([p.grad.flatten() for p in game.parameters[phase.player]])
+    return torch.cat(
+        [(p.new_zeros(p.shape) if p.grad is None else p.grad).flatten() for p in game.parameters[phase.player]]
+    )
 
 
 TERMS = [name for name in ALL if all(hasattr(part, "weight") for part in single(built(name)))]

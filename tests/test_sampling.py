@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from gan_lab.datasets.store import scale, unscale
 from gan_lab.display.pictures import GAP
 from gan_lab.run.trained_run import TrainedRun
 from gan_lab.tasks.generation import Generation
-from gan_lab.tasks.layouts import NEIGHBOURS, STEPS
+from gan_lab.tasks.layouts import NEIGHBOURS, STEPS, THRESHOLDS, principal_directions, truncated
 from tests import toy_data
 
 LAYOUTS = Generation.layouts
@@ -87,6 +88,8 @@ def test_class_names_are_numbers_spelt_out(runs: Path) -> None:
         ("plain", ["--label", "1"], "is not told the class; train with generator.conditioning"),
         ("plain", ["--grid", "classes"], "is not told the class"),
         ("points", ["--grid", "interpolation"], "makes points, not pictures"),
+        ("classes", ["--grid", "directions", "--num", "17"], "first layer has 8 of them; give --num 8 or less"),
+        ("points", ["--grid", "truncation"], "makes points, not pictures"),
         ("classes", ["--grid", "clases"], "Did you mean classes?"),
         ("classes", ["--grid", "classes", "--out", "a.npz"], "give a .png"),
         ("classes", ["--grid", "classes", "--num", "0"], "--num 0"),
@@ -128,7 +131,10 @@ def test_data_without_labels_has_no_classes(runs: Path) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_is_written_as_a_picture(layout: str, runs: Path, workdir: Path) -> None:
     assert main(["sample", str(runs / "classes"), "--grid", layout, "--num", "3", "--out", "grid.png"]) == 0
-    shape = {"interpolation": (3, STEPS), "classes": (2, 3), "neighbours": (3, 1 + NEIGHBOURS)}[layout]
+    shape = {
+        "interpolation": (3, STEPS), "classes": (2, 3), "neighbours": (3, 1 + NEIGHBOURS), "directions": (3, STEPS),
+        "truncation": (1 + len(THRESHOLDS), 3),
+    }[layout]  # fmt: skip
     width, height = Image.open("grid.png").size
     extra = GAP if layout == "neighbours" else 0  # two sheets side by side
     assert (height, width) == (shape[0] * (8 + GAP) + GAP, shape[1] * (8 + GAP) + GAP + extra)
@@ -147,6 +153,59 @@ def test_an_interpolation_runs_from_one_sample_to_another_on_a_sphere(runs: Path
     middle = (a + b) / (a + b).norm()
     angle = torch.acos(a @ b)
     torch.testing.assert_close((0.5 * angle).sin() / angle.sin() * (a + b), middle)
+
+
+def test_truncated_latents_are_normal_within_the_threshold_and_kept_where_they_were() -> None:
+    z = torch.randn(400, 50)
+    for threshold in THRESHOLDS:
+        cut = truncated(z, threshold, seed=1)
+        within = z.abs() <= threshold
+        assert torch.equal(cut[within], z[within])
+        assert cut.abs().max() <= threshold
+        assert torch.equal(cut, truncated(z, threshold, seed=1))
+        # the variance of a normal that is cut at +-t: 1 - 2 t phi(t) / (2 Phi(t) - 1)
+        density = math.exp(-(threshold**2) / 2) / math.sqrt(2 * math.pi)
+        variance = 1 - 2 * threshold * density / math.erf(threshold / math.sqrt(2))
+        assert cut.square().mean().item() == pytest.approx(variance, rel=0.04)
+    assert z.abs().max() > 1.5
+
+
+def test_rows_of_a_truncation_begin_with_the_samples_themselves(runs: Path) -> None:
+    run = TrainedRun(runs / "classes")
+    sheet = LAYOUTS["truncation"](run, 4, 2, torch.tensor([1]))
+    z, _ = run.task.latents(4, seed=2)
+    for row, latents in zip(cells(sheet.content), [z, *(truncated(z, t, 2) for t in THRESHOLDS)], strict=True):
+        expected = unscale(generate(run, latents, torch.ones(4, dtype=torch.long)))[..., 0].numpy()
+        assert np.array_equal(row, expected)
+    assert "within 1.5, 1, 0.5, 0.25" in sheet.caption
+
+
+def test_principal_directions_of_a_linear_layer_are_its_singular_vectors() -> None:
+    """Of normal latents through W, the components are W's left singular vectors, the directions its right ones."""
+    left, _ = torch.linalg.qr(torch.randn(20, 5))
+    right, _ = torch.linalg.qr(torch.randn(5, 5))
+    weight = left @ torch.diag(torch.tensor([9.0, 6.0, 4.0, 2.0, 1.0])) @ right.T
+    z = torch.randn(20_000, 5)
+    z = z[:2000] - z[:2000].mean(0)
+    z = z @ torch.linalg.inv(torch.linalg.cholesky(z.T @ z / len(z))).T  # exactly uncorrelated
+    steps = principal_directions(z @ weight.T + 3, z, 3)
+    cosines = (steps / steps.norm(dim=1, keepdim=True)) @ right
+    torch.testing.assert_close(cosines.abs(), torch.eye(5)[:3], atol=1e-3, rtol=0)
+    torch.testing.assert_close(steps.norm(dim=1), torch.ones(3), atol=1e-3, rtol=0)  # one standard deviation
+
+
+def test_a_row_of_directions_moves_one_latent_and_leaves_no_hooks(runs: Path) -> None:
+    run = TrainedRun(runs / "classes")
+    grid = cells(LAYOUTS["directions"](run, 2, 5, torch.tensor([1])).content)
+    assert not any(module._forward_hooks for module in run.nets.modules())
+    z, _ = run.task.latents(512, seed=5)
+    layer = next(module for module in run.nets["generator"].modules() if isinstance(module, torch.nn.Linear))
+    told = torch.cat([z, torch.tensor([[0.0, 1.0]]).expand(len(z), -1)], dim=1)
+    steps = principal_directions(layer(told).detach(), z, 2)
+    for row, step in zip(grid, steps, strict=True):
+        latents = z[:1] + torch.linspace(-2, 2, STEPS)[:, None] * step
+        expected = unscale(generate(run, latents, torch.ones(STEPS, dtype=torch.long)))[..., 0].numpy()
+        assert np.abs(row.astype(int) - expected).max() <= 1
 
 
 def test_a_column_of_classes_has_one_latent(runs: Path) -> None:

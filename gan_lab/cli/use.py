@@ -18,7 +18,8 @@ def sample(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--grid", metavar="LAYOUT",
         help="interpolation: rows from one latent to another; classes: a row for each class; "
-        "neighbours: samples beside the training pictures nearest to them",
+        "neighbours: samples beside the training pictures nearest to them; directions: rows along the latents' "
+        "principal directions; truncation: samples of all latents, then of those near zero",
     )  # fmt: skip
     parser.add_argument(
         "--truncation", type=float, metavar="PSI",

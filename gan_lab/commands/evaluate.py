@@ -137,7 +137,7 @@ def _of_run(options: EvaluateOptions, trained: TrainedRun | None) -> tuple[Score
         raise ValueError(f"{options.what} was trained with another vocabulary than these data have")
     task, data = trained.task, trained.example_data(dataset)
     evaluator = build_evaluator(config, dataset, evaluation, choose_device(options.device), task, selecting=False)
-    with inference(trained.nets, evaluation.batch_norm) as nets:
+    with inference(trained.nets, evaluation.batch_norm, task.warm) as nets:
         scores = _measure(
             evaluator,
             lambda num, seed: task.examples(nets, num, seed, data),

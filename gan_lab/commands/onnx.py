@@ -35,7 +35,7 @@ def write_onnx(trained: TrainedRun, file: Path, direction: str | None = None) ->
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
         raise ValueError(f'--format onnx needs {" and ".join(missing)}: pip install "hydra-gan-lab[export]"')
     trained.nets.cpu()
-    with inference(trained.nets, trained.batch_norm) as nets, torch.no_grad():
+    with inference(trained.nets, trained.batch_norm, trained.task.warm) as nets, torch.no_grad():
         exported = trained.task.exported(nets, trained.data, direction)
         module = _Module(exported, trained.task).eval()
         temporary = file.with_name(f".{file.name}-{os.getpid()}")

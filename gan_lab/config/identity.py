@@ -14,7 +14,11 @@ from typing import Any
 UNHASHED = ("run_dir", "sweep_dir", "sweep_name", "resume", "tracking", "hydra", "search")
 UNHASHED_TRAINER = ("device", "images", "rollbacks", "profile")
 # Settings added later, with the value that corresponds to older runs. At that value they are not in the hash.
-ADDED: dict[str, dict[str, Any]] = {"evaluation": {"validation": 0}, "trainer": {"compile_mode": "default"}}
+ADDED: dict[str, dict[str, Any]] = {
+    "evaluation": {"validation": 0},
+    "trainer": {"compile_mode": "default"},
+    "task": {"packing": 1},
+}
 
 
 def config_hash(config: dict[str, Any]) -> str:

@@ -48,7 +48,8 @@ class Evaluation:
     noise_seeds: Annotated[int, Bounds(1, 1_000)] = 3  # at the end, distances are the mean over this many seeds
     metrics: list[str] | None = None  # null: all that the data and the feature extractor allow
     select_by: str | None = None  # the metric that selects the best checkpoint; null: the first
-    batch_norm: Literal["running", "batch"] = "running"  # batch norm's statistics for samples and scores
+    # Batch norm's statistics for samples and scores: those of training, each batch's own, or of 2,048 samples
+    batch_norm: Literal["running", "batch", "standing"] = "running"
     validation: NonNegative = 0  # training pictures used in place of the test split, to choose recipes and settings
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import warnings
@@ -148,10 +149,13 @@ def full_precision(device: str) -> AbstractContextManager[object]:
 
 
 @contextmanager
-def inference(nets: nn.ModuleDict, batch_norm: str) -> Iterator[nn.ModuleDict]:
+def inference(
+    nets: nn.ModuleDict, batch_norm: str, warm: Callable[[nn.ModuleDict], None] | None = None
+) -> Iterator[nn.ModuleDict]:
     """A context with the networks in eval mode. Afterwards, their modes are restored.
 
     `batch_norm="batch"` normalizes by each batch's own statistics, as in training, without changing the running ones.
+    With "standing", the statistics are of what `warm` runs the networks on, and the running ones are restored later.
     """
     modes = {module: module.training for module in nets.modules()}
     norms = [m for m in nets.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
@@ -161,12 +165,41 @@ def inference(nets: nn.ModuleDict, batch_norm: str) -> Iterator[nn.ModuleDict]:
             for norm in norms:
                 norm.train()
                 norm.track_running_stats = False
-        yield nets
+        with standing_statistics(norms, nets, warm) if batch_norm == "standing" and warm else nullcontext():
+            yield nets
     finally:
         for norm in norms:
             norm.track_running_stats = True
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def standing_statistics(
+    norms: Sequence[nn.modules.batchnorm._BatchNorm], nets: nn.ModuleDict, warm: Callable[[nn.ModuleDict], None]
+) -> Iterator[None]:
+    """A context in which batch norms have the mean statistics of all batches of `warm(nets)`.
+
+    Brock et al. 2019, arXiv 1809.11096, section 3: statistics of the averaged weights themselves, of many samples.
+    Norms that `warm` does not reach keep theirs.
+    """
+    before = [(norm.momentum, copy.deepcopy(dict(norm.named_buffers(recurse=False)))) for norm in norms]
+    try:
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean over all batches
+            norm.train()
+        warm(nets)
+        for norm, (momentum, buffers) in zip(norms, before, strict=True):
+            norm.eval()
+            norm.momentum = momentum
+            if not norm.num_batches_tracked:
+                norm.load_state_dict(buffers, strict=False)
+        yield
+    finally:
+        for norm, (momentum, buffers) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.load_state_dict(buffers, strict=False)
 
 
 def has_batch_statistics(net: nn.Module) -> bool:

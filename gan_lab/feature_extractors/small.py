@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gan_lab.feature_extractors import Features
 from gan_lab.registry import feature_extractors
@@ -91,6 +93,14 @@ class ShippedClassifier(SmallClassifier):
         first, second = self.body[:3], self.body[3:6]
         maps = [first(centre(pictures))]
         return [*maps, second(maps[0])]
+
+    def stages(self) -> list[nn.Module]:
+        """The two convolutions with their rectifiers, for a discriminator; batch norm is folded into them.
+
+        Pictures, float [B, 1, H, W] in [0, 1] of any size, to [B, 24, H/2, W/2], and these to [B, 48, H/4, W/4].
+        """
+        layers: list[Any] = list(self.body)
+        return [nn.Sequential(fuse_conv_bn_eval(*layers[i : i + 2]), layers[i + 2]) for i in (0, 3)]
 
 
 def centre(pictures: Tensor) -> Tensor:

@@ -16,9 +16,12 @@ from gan_lab.registry import Positive, Rate, Weight, regularizers
 
 
 def input_gradient(logits: Tensor, x: Tensor) -> Tensor:
-    """The gradient [B, N] of each row's logit (or mean logit) by its own input [B, ...], itself differentiable."""
+    """The gradient [B, N] of each row's logit (or mean logit) by its own input [B, ...], itself differentiable.
+
+    Where D judges packs of rows, each logit has the gradient by its pack: [B / m, m N].
+    """
     (gradient,) = torch.autograd.grad(per_sample(logits).sum(), x, create_graph=True)
-    return gradient.flatten(1)
+    return gradient.reshape(len(logits), -1)
 
 
 GAMMA = 0.0002  # times the pixels over the batch size

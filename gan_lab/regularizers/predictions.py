@@ -32,6 +32,30 @@ class FeatureMatching:
         return (real.detach().float().mean(0) - fake.float().mean(0)).square().sum()
 
 
+@regularizers.register("reconstruction")
+class Reconstruction:
+    """weight E sum |decoder(f) - T(x)| for D on real x (Liu et al. 2021, arXiv 2101.04775, eq. 2 and 4).
+
+    D's decoders make pictures again from its maps f; T reduces or cuts the picture that D saw, augmented, to what a map
+    should hold. For discriminators with decoders, such as `fastgan`. |.| is the mean absolute difference of pixels,
+    where the authors' code has LPIPS, whose network must be downloaded.
+    """
+
+    player = "discriminator"
+    probes: frozenset[str] = frozenset()
+    every = 1  # it reads what the main phase computes
+    needs = frozenset({"reconstruction"})  # of the discriminator, which reads the features of its own output
+
+    def __init__(self, *, weight: Weight = 1.0) -> None:
+        self.weight = weight
+
+    def __call__(self, forward: Any) -> Tensor:
+        features = forward.real_output.features
+        choice = forward.draw("reconstruction", kind="uniform")[: len(features[0])]
+        pairs = forward.net("discriminator").reconstruct(features, choice)
+        return torch.stack([per_sample((made.float() - shown).abs()) for made, shown in pairs]).sum(0)
+
+
 @regularizers.register("lecam")
 class LeCam(nn.Module):
     """weight (E (D(x) - a_fake)^2 + E (D(G(z)) - a_real)^2) for D (Tseng et al. 2021, arXiv 2104.03310, section 3).

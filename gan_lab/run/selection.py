@@ -91,7 +91,7 @@ class Scoring:
         assembly = self.assembly
         task: Any = assembly.game.task
         data = assembly.example_data
-        with inference(assembly.sampled_nets, assembly.evaluation.batch_norm) as nets:
+        with inference(assembly.sampled_nets, assembly.evaluation.batch_norm, task.warm) as nets:
             return self.evaluator(
                 lambda num, seed: task.examples(nets, num, seed, data),
                 num,

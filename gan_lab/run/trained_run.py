@@ -130,7 +130,7 @@ class TrainedRun:
 
     def require_class(self) -> None:
         """Raise ValueError where the generator's output does not depend on the class."""
-        with inference(self.nets, self.batch_norm) as nets:
+        with inference(self.nets, self.batch_norm, self.task.warm) as nets:
             uses_label = self.task.uses_label(nets)
         if not uses_label:
             raise ValueError(
@@ -158,7 +158,7 @@ class TrainedRun:
 
     @property
     def batch_norm(self) -> str:
-        """The statistics of batch norm for examples: `running` ones, or each `batch`'s own."""
+        """The statistics of batch norm for examples: `running` ones, each `batch`'s own, or `standing` ones."""
         return self._evaluation.batch_norm
 
     @functools.cached_property
@@ -185,7 +185,7 @@ class TrainedRun:
         finite.
         """
         chosen = {} if label is None else {"label": label.repeat(-(-num // len(label)))[:num]}
-        with inference(self.nets, self.batch_norm) as nets:
+        with inference(self.nets, self.batch_norm, self.task.warm) as nets:
             examples = joined(self.task.examples(nets, num, seed, self.data, **chosen))
         self.finite(examples["sample"])
         return examples

@@ -227,7 +227,7 @@ class TrainingRun:
         assembly, task = self.assembly, self.task
         num = task.shown or assembly.tracking.samples
         with self._if_memory_allows("this picture is"), self.records.retry_later("a picture"):
-            with inference(assembly.sampled_nets, assembly.evaluation.batch_norm) as nets:
+            with inference(assembly.sampled_nets, assembly.evaluation.batch_norm, task.warm) as nets:
                 examples = joined(task.examples(nets, num, PICTURE_SEED, assembly.example_data))
             self.records.show(task.sheet(examples, assembly.example_data), game.images)
 

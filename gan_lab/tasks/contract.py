@@ -23,6 +23,7 @@ from gan_lab.datasets.store import Store, unscale
 from gan_lab.display.pictures import Sheet, grid, scatter
 
 CHUNK = 64  # examples made at once, so that example i of a seed does not depend on the number of examples
+STANDING = 2048  # examples of standing statistics
 Example = dict[str, Tensor]  # rows of named columns, on the CPU
 Signals = Callable[[nn.ModuleDict, nn.ModuleDict], Mapping[str, float]]  # of the playing nets and the averaged ones
 Layout = Callable[[Any, int, int, Tensor | None], Sheet]  # of a trained run, a number, a seed, and chosen classes
@@ -72,6 +73,9 @@ class Task:
     def check_duration(self, images: int) -> None:
         """Raise ValueError where a run of so many images would end before what the task insists on begins."""
 
+    def check_batch(self, rows: int) -> None:
+        """Raise ValueError where so many rows, a batch or one of its micro-batches, cannot be judged at once."""
+
     # -- examples and their measures -------------------------------------------------------------------------------
 
     columns: frozenset[str] = frozenset({"sample"})  # yielded by `examples`; a measure must find all that it reads
@@ -100,6 +104,11 @@ class Task:
         return as_it_is_used(self, nets, data, direction)
 
     for_training: frozenset[str] = frozenset()  # modules of the task, besides `nets`, that only training needs
+
+    def warm(self, nets: nn.ModuleDict) -> None:
+        """Make `STANDING` examples, of whose activations batch norms take their statistics: see `core.runtime`."""
+        for _ in self.examples(nets, STANDING, -1, None):
+            pass
 
     def bar(self, columns: Mapping[str, Tensor]) -> tuple[str, Tensor]:
         """The name of a trivial solution, and its output for these columns of examples.

@@ -23,9 +23,10 @@ from gan_lab.core.types import (
     regularized,
 )
 from gan_lab.registry import NonNegative, Positive, Weight, tasks
-from gan_lab.tasks.contract import CHUNK, Example, Layout, Parts, Signals, Task
+from gan_lab.tasks.contract import CHUNK, STANDING, Example, Layout, Parts, Signals, Task
 from gan_lab.tasks.judged import JudgedPass, check_needs, offered
-from gan_lab.tasks.layouts import classes, interpolation, neighbours
+from gan_lab.tasks.layouts import classes, directions, interpolation, neighbours, truncation
+from gan_lab.tasks.packing import check_divides, packing_discriminator
 from gan_lab.tasks.sample_signals import SampleSignals
 
 
@@ -91,7 +92,8 @@ class Generation(Task):
 
     The cross-entropy of a discriminator that also classifies is added to both players' objectives.
     `freeze_discriminator` is the number of D's first layers that do not learn (FreezeD: Mo et al. 2020, arXiv
-    2002.10964), for fine-tuning with `init_from`. Raises ValueError where the generator has no `latent_dim`, or where
+    2002.10964), for fine-tuning with `init_from`. With `packing`, D judges so many samples at once (see `Packed`), and
+    `trainer.batch_size` counts samples, not packs. Raises ValueError where the generator has no `latent_dim`, or where
     the networks do not fit the data or each other.
     """
 
@@ -101,7 +103,8 @@ class Generation(Task):
     columns = frozenset({"sample", "label"})
     takes_label = True
     layouts: ClassVar[Mapping[str, Layout]] = {
-        "interpolation": interpolation, "classes": classes, "neighbours": neighbours,
+        "interpolation": interpolation, "classes": classes, "neighbours": neighbours, "directions": directions,
+        "truncation": truncation,
     }  # fmt: skip
 
     def __init__(
@@ -114,19 +117,20 @@ class Generation(Task):
         discriminator_weight: Weight = 1.0,
         classification_weight: Weight = 1.0,
         freeze_discriminator: NonNegative = 0,
+        packing: Positive = 1,
     ) -> None:
         if "sample" not in parts.columns:
             known = ", ".join(parts.columns)
             raise ValueError(f"task=generation wants a column sample, and these data have {known}; choose another task")
         self.augment = parts.augment()
-        generator, discriminator = parts.generator(), parts.discriminator()
+        generator, discriminator = parts.generator(), packing_discriminator(parts, tuple(sample_shape), packing)
         self.nets = nn.ModuleDict({"generator": generator, "discriminator": discriminator})
         if not isinstance(getattr(generator, "latent_dim", None), int):
             raise ValueError(f"{type(generator).__name__} needs an attribute latent_dim: how many numbers it takes")
         self.latent_dim: int = generator.latent_dim
         self.sample_shape, self.num_classes = tuple(sample_shape), num_classes
         self.shown = 1000 if len(self.sample_shape) == 1 else None  # a cloud of points needs more than a grid
-        self.n_critic, self.discriminator_weight = n_critic, discriminator_weight
+        self.n_critic, self.discriminator_weight, self.packing = n_critic, discriminator_weight, packing
         self.classification_weight = classification_weight
         self.boundary: float | None = 0.0  # the logit at which D judges real and fake equally likely
         self.offers = self._check_shapes()
@@ -138,22 +142,26 @@ class Generation(Task):
         freeze_first_layers(discriminator, freeze_discriminator)
 
     def _check_shapes(self) -> set[str]:
-        """Run two samples through both networks: a mismatch becomes a message, not a traceback from a layer.
+        """Run two samples, or packs, through both networks: a mismatch becomes a message, not a traceback from a layer.
 
         Returns the names of what the pass offers besides logits.
         """
         generator, discriminator = self.nets["generator"].eval(), self.nets["discriminator"].eval()
         device = next(generator.parameters()).device
-        label = torch.zeros(2, dtype=torch.long, device=device) if self.num_classes else None
+        rows = 2 * self.packing
+        label = torch.zeros(rows, dtype=torch.long, device=device) if self.num_classes else None
         with torch.no_grad():
-            fake = generator(torch.zeros(2, self.latent_dim, device=device), label)
-            if tuple(fake.shape) != (2, *self.sample_shape):
+            fake = generator(torch.zeros(rows, self.latent_dim, device=device), label)
+            if tuple(fake.shape) != (rows, *self.sample_shape):
                 shape = tuple(fake.shape[1:])
                 raise ValueError(
                     f"{type(generator).__name__} makes samples of shape {shape}; the data set's are {self.sample_shape}"
                 )
             output = discriminator(fake, label)
         return offered(discriminator, output) | {"latent"}
+
+    def check_batch(self, rows: int) -> None:
+        check_divides(rows, self.packing)
 
     def phases(self, loss: AdversarialLoss, regularizers: Mapping[str, Any]) -> list[Phase]:
         """D's and G's phases. Raises ValueError for a regularizer that needs more than the discriminator returns."""
@@ -218,9 +226,16 @@ class Generation(Task):
                 example["label"] = chosen[:left]
             yield example
 
+    def warm(self, nets: nn.ModuleDict) -> None:
+        self.generate(nets, *self.latents(STANDING, -1))  # whole chunks alone, where `examples` also tries out labels
+
     def logits(self, nets: nn.ModuleDict, samples: Tensor, label: Tensor | None) -> Tensor:
-        """The discriminator's logits [N] for samples [N, ...] with these classes, without augmentation."""
-        output = nets["discriminator"](samples, label)
+        """The discriminator's logits [N] for samples [N, ...] with these classes, without augmentation.
+
+        With packing, they are as many as there are whole packs.
+        """
+        whole = slice(len(samples) - len(samples) % self.packing)
+        output = nets["discriminator"](samples[whole], None if label is None else label[whole])
         logits: Tensor = output.logits if isinstance(output, DiscriminatorOutput) else output
         return per_sample(logits.float())
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gan_lab.core.forward_pass import ForwardPass
 from gan_lab.core.types import DiscriminatorOutput
+from gan_lab.registry import discriminators
 
 
 class JudgedPass(ForwardPass):
@@ -135,14 +136,15 @@ def _unchanged(forward: ForwardPass, samples: Tensor, stream: str) -> Tensor:
 
 
 def offered(net: nn.Module, output: Any) -> set[str]:
-    """The names of what D's output for two samples has besides logits. Raises ValueError for a wrong logits' shape."""
+    """The names of what D or its output for two samples has besides logits. Raises ValueError for other logits."""
     output = output if isinstance(output, DiscriminatorOutput) else DiscriminatorOutput(output)
     if output.logits.dim() < 1 or output.logits.shape[0] != 2:
         raise ValueError(
             f"{type(net).__name__} returns logits of shape {tuple(output.logits.shape)} for 2 samples; "
             "wanted are [B] or a map [B, ...]"
         )
-    return {name for name in ("class_logits", "features") if getattr(output, name) not in (None, ())}
+    names = {name for name in ("class_logits", "features") if getattr(output, name) not in (None, ())}
+    return names | ({"reconstruction"} if hasattr(net, "reconstruct") else set())
 
 
 def check_needs(regularizers: Mapping[str, Any], offers: set[str], net: nn.Module) -> None:
@@ -151,6 +153,12 @@ def check_needs(regularizers: Mapping[str, Any], offers: set[str], net: nn.Modul
         needs: frozenset[str] = getattr(regularizer, "needs", frozenset())
         if "latent" in needs - offers:
             raise ValueError(f"regularizer {name} needs latents, and this task's generator takes none; leave it out")
+        if "reconstruction" in needs - offers:
+            able = [name for name, cls in discriminators.classes.items() if hasattr(cls, "reconstruct")]
+            raise ValueError(
+                f"regularizer {name} needs a discriminator that makes pictures again, and {type(net).__name__} has no "
+                f"decoders; choose discriminator={' or '.join(able)}"
+            )
         if missing := needs - offers:
             raise ValueError(
                 f"regularizer {name} needs {' and '.join(sorted(missing))} of the discriminator, and "

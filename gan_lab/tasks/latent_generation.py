@@ -68,6 +68,7 @@ class LatentGeneration(Generation):
         n_critic: Positive = 1,
         discriminator_weight: Weight = 1.0,
         classification_weight: Weight = 1.0,
+        packing: Positive = 1,
     ) -> None:
         self.first = first = _autoencoder(parts, autoencoder, tuple(sample_shape))
         super().__init__(
@@ -77,6 +78,7 @@ class LatentGeneration(Generation):
             n_critic=n_critic,
             discriminator_weight=discriminator_weight,
             classification_weight=classification_weight,
+            packing=packing,
         )
         for name in FROZEN:
             self.nets[name] = first.nets[name]

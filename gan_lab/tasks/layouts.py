@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gan_lab.core.forward_pass import key
 from gan_lab.core.runtime import inference
 from gan_lab.datasets.store import unscale
 from gan_lab.display import pictures
@@ -15,6 +16,9 @@ from gan_lab.display.pictures import Sheet
 
 STEPS = 8  # pictures from one end of an interpolation to the other
 NEIGHBOURS = 7
+THRESHOLDS = (1.5, 1.0, 0.5, 0.25)  # of the truncated rows
+LATENTS = 512  # from which directions are estimated
+WIDE = 2.0  # standard deviations from the middle of a direction to its ends
 MOST_CLASSES = 100  # rows that a picture may have
 
 
@@ -67,8 +71,84 @@ def neighbours(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
     return Sheet(np.concatenate([left, right], axis=1), caption)
 
 
+def truncation(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
+    """`num` latents in a row, and below it the same truncated (Brock et al. 2019, arXiv 1809.11096, section 3.1).
+
+    Numbers of a latent beyond a threshold are drawn again until they lie within it: better pictures, less variety.
+    """
+    z, classes = run.task.latents(num, seed)
+    classes = classes if labels is None else labels.repeat(-(-num // len(labels)))[:num]
+    rows = [z, *(truncated(z, threshold, seed) for threshold in THRESHOLDS)]
+    images = _generate(run, torch.cat(rows), None if classes is None else classes.repeat(len(rows)))
+    caption = f"rows: all latents, then those within {', '.join(f'{threshold:g}' for threshold in THRESHOLDS)}"
+    return Sheet(pictures.grid(unscale(images).numpy(), columns=num), caption)
+
+
+def truncated(z: Tensor, threshold: float, seed: int) -> Tensor:
+    """Latents whose numbers beyond +-threshold are drawn again until they lie within it."""
+    z, random = z.clone(), torch.Generator().manual_seed(key("truncation", seed))
+    while len(beyond := (z.abs() > threshold).nonzero(as_tuple=True)[0]):
+        z[z.abs() > threshold] = torch.randn(len(beyond), generator=random)
+    return z
+
+
+def directions(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
+    """`num` rows, each along a principal direction from one latent (Harkonen et al. 2020, arXiv 2004.02546, section 3).
+
+    The principal components are those of what the generator's first layer makes of many latents; a direction of latents
+    is the regression of the latents on a component's coordinate. All pictures have one class. Raises ValueError for
+    more directions than there are.
+    """
+    z, classes = run.task.latents(LATENTS, seed)
+    label = labels[:1] if labels is not None else None if classes is None else classes[:1]
+    steps = principal_directions(_first_layer(run, z, label), z, num)  # one standard deviation each
+    path = z[:1, None] + torch.linspace(-WIDE, WIDE, STEPS)[None, :, None] * steps[:, None]  # [num, STEPS, latent_dim]
+    images = _generate(run, path.flatten(0, 1), None if label is None else label.repeat(num * STEPS))
+    caption = f"rows: principal directions, from {-WIDE:g} to {WIDE:g} standard deviations"
+    return Sheet(pictures.grid(unscale(images).numpy(), columns=STEPS), caption)
+
+
+def principal_directions(features: Tensor, z: Tensor, num: int) -> Tensor:
+    """Steps [num, latent_dim] of latents that move features [N, ...] by one standard deviation of a component.
+
+    Most important first. For each component, the regression of the latents [N, latent_dim] on its coordinate. Raises
+    ValueError for more directions than the features have.
+    """
+    flat = features.flatten(1).double()
+    flat = flat - flat.mean(0)
+    values, vectors = torch.linalg.eigh(flat @ flat.T)  # of the smaller Gram matrix: coordinates without components
+    if num > (most := int((values > 1e-6 * values[-1]).sum())):
+        raise ValueError(
+            f"--grid directions: the generator's first layer has {most} of them; give --num {most} or less"
+        )
+    coordinates = vectors[:, -num:].flip(1) * len(z) ** 0.5  # [N, num], of standard deviation 1
+    steps = coordinates.T @ (z.double() - z.double().mean(0)) / len(z)
+    return steps.float()
+
+
+def _first_layer(run: Any, z: Tensor, label: Tensor | None) -> Tensor:
+    """What the generator's first layer with weights makes of latents [N, latent_dim]: [N, ...]."""
+    made: list[Tensor] = []
+    first: list[nn.Module] = []
+
+    def note(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+        first.append(layer)
+        if layer is first[0]:
+            made.append(output.float().cpu())
+
+    kinds = (nn.Linear, nn.modules.conv._ConvNd)
+    layers = [layer for layer in run.nets["generator"].modules() if isinstance(layer, kinds)]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    try:
+        _generate(run, z, None if label is None else label.repeat(len(z)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.cat(made)
+
+
 def _generate(run: Any, z: Tensor, label: Tensor | None) -> Tensor:
     """Samples [N, ...] for latents [N, latent_dim] and classes [N]."""
-    with inference(run.nets, run.batch_norm) as nets:
+    with inference(run.nets, run.batch_norm, run.task.warm) as nets:
         samples: Tensor = run.task.generate(nets, z, label)
     return run.finite(samples)

@@ -1,0 +1,1 @@
+"""Layers too large for layers.py that several families share. One a file."""
