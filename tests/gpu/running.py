@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import multiprocessing
 import os
@@ -50,6 +51,8 @@ def run(section: Section, options: Options, left: float, found: Sequence[Row]) -
         return
     try:
         measure = getattr(importlib.import_module(section.module), section.function)
+        if section.package:
+            _compose_once()
     except ModuleNotFoundError as error:
         yield Row("all", note=needs([str(error.name)]), state="skipped", section=section.name)
         return
@@ -64,6 +67,14 @@ def run(section: Section, options: Options, left: float, found: Sequence[Row]) -
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid or 0, signal.SIGKILL)  # it leads a group: compilers and runs that it began end with it
     process.join()
+
+
+@functools.cache
+def _compose_once() -> None:
+    """A config, here: what Hydra needs seconds for the first time, forked processes then have."""
+    from tests.helpers import compose
+
+    compose("experiment=ring")
 
 
 def _received(receiver: Connection, section: Section, deadline: float, budget: float) -> Iterator[Row]:
