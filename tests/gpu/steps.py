@@ -51,10 +51,11 @@ def eager(setting: Setting) -> Iterator[Row]:
 
 def compiled(setting: Setting) -> Iterator[Row]:
     """The precision first that one would compile for, since not all may be reached in time."""
+    if device().type == "cpu":
+        yield Row("all", note="compiling takes a CPU longer than all the rest: nox -s bench has it", state="skipped")
+        return
     for name, precision, what in sorted(_chosen("compiled"), key=lambda row: -PRECISIONS.index(row[1])):
         absent = _refused(precision, what)
-        if absent is None and setting.tiny and (name, precision) != ("dcgan", "fp32"):
-            absent = Row(what, note="one game is enough at tiny sizes", state="skipped")
         if absent is None and setting.left() < COMPILE_NEEDS:
             absent = Row(what, note=f"less than {COMPILE_NEEDS:.0f} s left to compile it in", state="skipped")
         if absent:

@@ -42,7 +42,8 @@ OTHERS = {
 def measure(setting: Setting) -> Iterator[Row]:
     where = str(device())
     for name in (name for name, network in NETWORKS.items() if network.registered):
-        yield _row(name, built(name, setting.tiny, where), setting.tiny)
+        if name == "dcgan" or not setting.tiny:
+            yield _row(name, built(name, setting.tiny, where), setting.tiny)
     for name, words in OTHERS.items():
         small = TINY if setting.tiny else ()
         yield _row(name, build(*words, *small, log_every=1_000_000_000, device=where), setting.tiny)
