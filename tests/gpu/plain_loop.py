@@ -32,6 +32,7 @@ class NetworkLoop:
         self.latent_dim: int = game.task.latent_dim  # type: ignore[attr-defined]
         self.images = game.data.fetch("sample", torch.arange(len(game.data)), game.runtime.device)
         self.loss_d, self.loss_g = LOSSES[loss]
+        self.paired = loss == "relativistic"  # whether G's loss looks at real logits
         self.opt_d, self.opt_g = (
             torch.optim.Adam(net.parameters(), lr=group["lr"], betas=group["betas"], eps=group["eps"])
             for net, player in ((self.net_d, "discriminator"), (self.net_g, "generator"))
@@ -60,16 +61,28 @@ class NetworkLoop:
             d_loss = self.loss_d(self.judge(real), self.judge(fake)).mean()
             total = d_loss
             for on_real, weight, every in self.penalties:
-                if self.steps % every == 0:
-                    total = total + weight * every * self.penalty(real if on_real else fake)
+                if every == 1:
+                    total = total + weight * self.penalty(real if on_real else fake)
             total.backward()
             self.opt_d.step()
+        self.regularize_lazily(reals[0])
         self.opt_g.zero_grad()
-        g_loss = self.loss_g(self.judge(reals[0]), self.judge(self.net_g(noise[-1]))).mean()
+        fake = self.net_g(noise[-1])
+        g_loss = self.loss_g(self.judge(reals[0]) if self.paired else reals, self.judge(fake)).mean()
         g_loss.backward()
         self.opt_g.step()
         self.steps += 1
         return d_loss.item(), g_loss.item()
+
+    def regularize_lazily(self, real: Tensor) -> None:
+        """R1 in a step of its own, as StyleGAN2's authors do it."""
+        for on_real, weight, every in self.penalties:
+            if every > 1 and self.steps % every == 0:
+                if not on_real:
+                    raise ValueError("this loop has no lazy R2")
+                self.opt_d.zero_grad()
+                (weight * every * self.penalty(real)).backward()
+                self.opt_d.step()
 
     def judge(self, x: Tensor) -> Tensor:
         output: Any = self.net_d(x)

@@ -22,7 +22,12 @@ TINY = (
     "trainer.images=320", "evaluation.every=160", "evaluation.samples=300", "evaluation.selection_samples=300",
     "generator.width=8", "discriminator.width=8", "trainer.threads=1",
 )  # fmt: skip
-COMMON = ("evaluation.metrics=[fd]", "evaluation.noise_seeds=1", "tracking.wandb.mode=disabled", "tracking.health=false")
+COMMON = (
+    "evaluation.metrics=[fd]",
+    "evaluation.noise_seeds=1",
+    "tracking.wandb.mode=disabled",
+    "tracking.health=false",
+)
 
 
 def measure(setting: Setting) -> Iterator[Row]:
