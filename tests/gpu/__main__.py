@@ -21,10 +21,10 @@ SECTIONS = (
     Section("card", 15, "tests.gpu.card", package=False),
     Section("limits", 15, "tests.gpu.limits", package=False),
     Section("tests", 40, "tests.gpu.marked"),
-    Section("steps", 60, "tests.gpu.steps", "eager"),
-    Section("waits", 25, "tests.gpu.waits"),
+    Section("steps", 75, "tests.gpu.steps", "eager"),
+    Section("waits", 45, "tests.gpu.waits"),
     Section("graphs", 15, "tests.gpu.graphs"),
-    Section("resume", 30, "tests.gpu.resume"),
+    Section("resume", 45, "tests.gpu.resume"),
     Section("quality", 45, "tests.gpu.quality"),
     Section("compiled", 120, "tests.gpu.steps", "compiled"),
 )

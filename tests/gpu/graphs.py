@@ -1,8 +1,8 @@
 """An experiment: tiny networks' steps as CUDA graphs, where Python is what costs. By hand, and our own moves.
 
-A graph replays kernels with the arguments that they had. So a step can be captured as far as it gets its batch and noise
-from tensors that are filled before each replay, and its learning rate stays. A run's whole step cannot: it seeds, counts
-and schedules on the host. What the two cost shows what a run could gain at most.
+A graph replays kernels with the arguments that they had. So a step can be captured as far as it gets its batch and its
+noise from tensors that are filled before each replay, and its learning rate stays. A run's whole step cannot: it seeds,
+counts and schedules on the host. What the two cost shows what a run could gain at most.
 """
 
 from __future__ import annotations

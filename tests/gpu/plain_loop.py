@@ -1,4 +1,4 @@
-"""A game as a script would write it: the same networks, plain Adam, no frozen players, a look at the losses each step."""
+"""A game as a script would write it: the same networks, plain Adam, no frozen players, losses looked at each step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOSSES: Mapping[str, Halves] = {
 
 
 class NetworkLoop:
-    """Copies of a game's networks without classes, its batches, its Adam, its moves of D and its penalties R1 and R2."""
+    """Copies of a game's networks without classes, its batches, its Adam, its moves of D, its penalties R1 and R2."""
 
     def __init__(self, game: Game, loss: str) -> None:
         nets = copy.deepcopy(game.nets).train().requires_grad_(True)

@@ -23,9 +23,7 @@ COMMON = (
 PICTURES = ("dataset=toy_pictures", "dataset.image_size=32", "dataset.image_channels=3", "dataset.num=640")
 DCGAN = ("experiment=dcgan_mnist5k", *PICTURES, "regularizer=[r1]", "regularizer.r1.every=4", "augment=diffaugment")
 GAMES: dict[str, Sequence[str]] = {
-    "ring fp32": ("experiment=ring",),
     "dcgan fp32": DCGAN,
-    "dcgan bf16": (*DCGAN, "trainer.precision=bf16"),
     "sngan bf16": ("experiment=sngan_cifar10", *PICTURES, "trainer.precision=bf16", "task.n_critic=2"),
 }
 SMALL = ("generator.width=8", "discriminator.width=8")
