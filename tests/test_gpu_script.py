@@ -83,6 +83,17 @@ def test_a_section_without_time_is_not_begun() -> None:
     assert (row.state, row.note) == ("skipped", "the script's time is used up")
 
 
+def test_a_section_is_forked_from_a_process_that_never_asked_for_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA does not work in a process that is forked from one that has begun to use it, be it only to count cards."""
+    asked = []
+    count = torch._C._cuda_getDeviceCount
+    monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", lambda: asked.append(os.getpid()) or count())
+    running.has_card.cache_clear()
+    section = running.Section("first", 60.0, __name__, "good", package=False)
+    assert len(list(running.run(section, running.Options(None, None, Path(os.devnull)), 60.0, ()))) == 2
+    assert not asked, "here; the process that asks has a copy of this list"
+
+
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "missing", lambda: ["hydra-core", "omegaconf"])
     (row,) = rows_of("good", package=True)
@@ -171,24 +182,14 @@ def test_a_compiled_game_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         return compile(net, backend="eager")
 
     monkeypatch.setattr(torch, "compile", quick)
-    monkeypatch.setattr(steps, "device", Pretended)
     monkeypatch.setattr(steps, "NETWORKS", {"dcgan": networks.NETWORKS["dcgan"]})
     monkeypatch.setattr(steps, "PRECISIONS", ("fp32",))
-    (row,) = steps.compiled(Setting(tiny=True, left=lambda: 100.0))
+    (row,) = steps.compiled(Setting(tiny=True, card=True, left=lambda: 100.0))
     assert row.state == "ok", row.note
     assert len(calls) == 2
     assert {"ms/step", "images/s", "x as fast", "s until compiled"} <= set(row.figures)
-    (row,) = steps.compiled(Setting(tiny=True, left=lambda: 10.0))
+    (row,) = steps.compiled(Setting(tiny=True, card=True, left=lambda: 10.0))
     assert (row.state, row.note) == ("skipped", "less than 20 s left to compile it in")
-
-
-class Pretended:
-    """A CPU that does not say so."""
-
-    type = "pretended"
-
-    def __str__(self) -> str:
-        return "cpu"
 
 
 def test_a_value_that_is_asked_for_between_log_points_is_counted() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"{', '.join(sorted(unknown))}: not among {', '.join(names)}")
     if lacking := missing():
         print(f"missing packages: {', '.join(lacking)}; most sections need them", file=sys.stderr)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the section's process then ends, too
     rows: list[Row] = []
     for section in SECTIONS:
         if given.sections and section.name not in given.sections:

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tests.faults import breaking
 from tests.faults.lab import Lab, Trained
 from tests.gpu.rows import Row, Setting
@@ -31,7 +29,7 @@ SMALL = ("generator.width=8", "discriminator.width=8")
 
 def measure(setting: Setting) -> Iterator[Row]:
     """This process forks the runs, and so must not touch the card."""
-    device = "cpu" if setting.tiny and not torch.cuda.is_available() else "cuda"
+    device = "cuda" if setting.card else "cpu"
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab(Path(folder))
         for name, words in GAMES.items():

@@ -27,6 +27,7 @@ class Setting:
     """What a section is given."""
 
     tiny: bool  # sizes that a CPU can do in seconds
+    card: bool  # whether there is one
     left: Callable[[], float]  # seconds until the section is stopped
     found: Sequence[Row] = ()  # rows of the sections before
     data: str | None = None  # a folder with Fashion-MNIST's four files

@@ -8,6 +8,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -60,13 +61,33 @@ def run(section: Section, options: Options, left: float, found: Sequence[Row]) -
     deadline = time.monotonic() + budget
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_report, args=(sender, measure, options, deadline, tuple(found)))
+    tiny = not has_card() if options.tiny is None else options.tiny
+    setting = Setting(tiny, has_card(), lambda: deadline - time.monotonic(), tuple(found), options.data)
+    process = context.Process(target=_report, args=(sender, measure, setting, options.log))
     process.start()
     sender.close()
-    yield from _received(receiver, section, deadline, budget)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid or 0, signal.SIGKILL)  # it leads a group: compilers and runs that it began end with it
-    process.join()
+    try:
+        yield from _received(receiver, section, deadline, budget)
+    finally:
+        assert process.pid
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # it leads a group: compilers and runs that it began end with it
+        process.join()
+
+
+@functools.cache
+def has_card() -> bool:
+    """Whether torch finds a card. Another process asks: one that has asked cannot fork processes that use the card."""
+    asked = multiprocessing.get_context("fork").Process(target=_ask)
+    asked.start()
+    asked.join()
+    return asked.exitcode == 0
+
+
+def _ask() -> None:
+    import torch
+
+    sys.exit(not torch.cuda.is_available())
 
 
 @functools.cache
@@ -96,23 +117,14 @@ def _received(receiver: Connection, section: Section, deadline: float, budget: f
             return
 
 
-def _report(
-    sender: Connection,
-    measure: Callable[[Setting], Iterator[Row]],
-    options: Options,
-    deadline: float,
-    found: Sequence[Row],
-) -> None:
+def _report(sender: Connection, measure: Callable[[Setting], Iterator[Row]], setting: Setting, log: Path) -> None:
     """The forked process: rows, then a word that there are no more."""
     os.setsid()
-    log = os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
     try:
-        import torch
-
-        tiny = not torch.cuda.is_available() if options.tiny is None else options.tiny
-        for row in measure(Setting(tiny, lambda: deadline - time.monotonic(), found, options.data)):
+        for row in measure(setting):
             sender.send(row)
     except Exception as error:
         traceback.print_exc()

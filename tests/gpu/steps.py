@@ -51,7 +51,7 @@ def eager(setting: Setting) -> Iterator[Row]:
 
 def compiled(setting: Setting) -> Iterator[Row]:
     """The precision first that one would compile for, since not all may be reached in time."""
-    if device().type == "cpu":
+    if not setting.card:
         yield Row("all", note="compiling takes a CPU longer than all the rest: nox -s bench has it", state="skipped")
         return
     for name, precision, what in sorted(_chosen("compiled"), key=lambda row: -PRECISIONS.index(row[1])):
