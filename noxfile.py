@@ -117,3 +117,10 @@ def bench(session: nox.Session) -> None:
     """Ratios of time and memory against plain baselines, in interleaved rounds."""
     install(session)
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
+
+
+@nox.session(venv_backend=BACKEND)
+def gpu(session: nox.Session) -> None:
+    """What only a GPU can show, in four minutes on one card: tests, speed, waits, exact resume, time to quality."""
+    install(session)
+    session.run("python", "-m", "tests.gpu", *session.posargs)

@@ -301,6 +301,7 @@ def test_data_stay_where_they_are_without_a_gpu() -> None:
     assert store.on(torch.device("cpu")) is store
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_data_that_fit_lie_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     store, device = ToyPictures().load(), torch.device("cuda")

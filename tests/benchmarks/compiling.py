@@ -35,7 +35,7 @@ def primer_reuse(rounds: int) -> Result:
     result.notes.append("another algorithm: our G trains on the fakes that D saw, so losses are not compared")
     if not _can_compile(result):
         return result
-    with _compiled_afresh():
+    with compiled_afresh():
         game = game_of(*PRIMER, "trainer.reuse_fakes=true", "trainer.compile=true")
         train(game, WARM * game.batch_size)
         return timed(result, game, beside(game, plain.PlainLoop, 64), rounds, PRIMER_STEPS)
@@ -50,7 +50,7 @@ def _run(name: str, words: Sequence[str], times: int, rounds: int) -> Result:
     result = Result(name, "s/step", "eager / compiled", Goal("at least", 1))
     if not _can_compile(result):
         return result
-    with _compiled_afresh():
+    with compiled_afresh():
         ours, eager = (
             build(*words, f"trainer.compile={compile}", log_every=6_400).game for compile in ("true", "false")
         )
@@ -73,7 +73,7 @@ def _can_compile(result: Result) -> bool:
 
 
 @contextmanager
-def _compiled_afresh() -> Iterator[None]:
+def compiled_afresh() -> Iterator[None]:
     """A cache of its own, or a second call would compile nothing."""
     torch.compiler.reset()
     with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, TORCHINDUCTOR_CACHE_DIR=folder):

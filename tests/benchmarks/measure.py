@@ -92,9 +92,9 @@ def alternate(ours: Callable[[], object], baseline: Callable[[], object], times:
     return totals[0] / times, totals[1] / times
 
 
-def build(*overrides: str, log_every: int) -> Assembly:
-    """The parts of a run on the CPU as `gan-lab train` builds them, with a log that goes nowhere."""
-    assembly = assemble(compose("trainer.device=cpu", *overrides))
+def build(*overrides: str, log_every: int, device: str = "cpu") -> Assembly:
+    """The parts of a run as `gan-lab train` builds them, with a log that goes nowhere."""
+    assembly = assemble(compose(f"trainer.device={device}", *overrides))
     assembly.game.add(Log(log_every, lambda record: None))
     return assembly
 

@@ -45,8 +45,8 @@ class Tutorial:
         self, points: Tensor, width: int, batch_size: int, learning_rate: float, betas: tuple[float, float]
     ) -> None:
         self.points, self.batch_size = points, batch_size
-        self.net_g: nn.Module = generator(width)
-        self.net_d: nn.Module = discriminator(width)
+        self.net_g: nn.Module = generator(width).to(points.device)
+        self.net_d: nn.Module = discriminator(width).to(points.device)
         self.opt_g, self.opt_d = (
             torch.optim.Adam(net.parameters(), lr=learning_rate, betas=betas, fused=self.fused)
             for net in (self.net_g, self.net_d)
@@ -55,12 +55,13 @@ class Tutorial:
         self.steps, self.shown = 0, (0.0, 0.0)
 
     def draw(self) -> tuple[Tensor, ...]:
-        real = self.points[torch.randint(len(self.points), (self.batch_size,))]
-        return real, torch.randn(self.batch_size, LATENT_DIM), torch.randn(self.batch_size, LATENT_DIM)
+        device, size = self.points.device, self.batch_size
+        real = self.points[torch.randint(len(self.points), (size,), device=device)]
+        return real, torch.randn(size, LATENT_DIM, device=device), torch.randn(size, LATENT_DIM, device=device)
 
     def step(self, real: Tensor, *noise: Tensor) -> tuple[Tensor, Tensor]:
         d_noise, g_noise = noise
-        ones, zeros = torch.ones(len(real), 1), torch.zeros(len(real), 1)
+        ones, zeros = torch.ones(len(real), 1, device=real.device), torch.zeros(len(real), 1, device=real.device)
 
         self.opt_d.zero_grad()
         fake = self.net_g(d_noise)
@@ -85,8 +86,9 @@ class Tuned(Tutorial):
     fused = True
 
     def draw(self) -> tuple[Tensor, ...]:
-        real = self.points.index_select(0, torch.randint(len(self.points), (self.batch_size,)))
-        return real, *torch.randn(2, self.batch_size, LATENT_DIM).unbind()
+        device = self.points.device
+        real = self.points.index_select(0, torch.randint(len(self.points), (self.batch_size,), device=device))
+        return real, *torch.randn(2, self.batch_size, LATENT_DIM, device=device).unbind()
 
     def step(self, real: Tensor, *noise: Tensor) -> tuple[Tensor, Tensor]:
         d_noise, g_noise = noise
@@ -109,7 +111,7 @@ class Tuned(Tutorial):
 def beside(game: Game, kind: type[Tutorial], width: int = 128) -> Tutorial:
     """A loop of the game's architecture, weights, data, batch size and Adam."""
     adam = game.optimizers["generator"].param_groups[0]
-    points = game.data.fetch("sample", torch.arange(len(game.data)), "cpu")
+    points = game.data.fetch("sample", torch.arange(len(game.data)), game.runtime.device)
     loop = kind(points, width, game.batch_size, adam["lr"], adam["betas"])
     copy_weights(game, loop)
     return loop

@@ -34,13 +34,14 @@ class Loop(Protocol):
 
 
 class Losses(Hook):
-    """Both players' losses of every step."""
+    """Both players' adversarial losses of every step."""
 
     def __init__(self) -> None:
         self.seen: list[float] = []
 
     def after_play(self, game: Game, phase: Phase, values: Mapping[str, Sequence[Tensor]]) -> None:
-        self.seen.append(values["adversarial"][0].item() * phase.terms["adversarial"].weight)
+        if "adversarial" in values:  # not in a lazy regularizer's own phase
+            self.seen.append(values["adversarial"][0].item() * phase.terms["adversarial"].weight)
 
 
 def copy_weights(game: Game, loop: Loop) -> None:

@@ -32,7 +32,10 @@ def discriminator(image_size: int, channels: int, width: int) -> nn.Sequential:
 
 
 class PlainLoop:
-    """The usual DCGAN loop. `images` are float [N, C, H, W], scaled beforehand: loading is not what is compared."""
+    """The usual DCGAN loop. `images` are float [N, C, H, W] on the networks' device, scaled beforehand.
+
+    Loading is not what is compared.
+    """
 
     noise_shape: tuple[int, ...] = (LATENT_DIM, 1, 1)  # of one latent
     noises = 2  # one for each of the two updates
@@ -53,13 +56,14 @@ class PlainLoop:
 
     def draw(self) -> tuple[Tensor, ...]:
         """A batch of images, and the step's noise."""
-        real = self.images[torch.randint(len(self.images), (self.batch_size,))]
-        return real, *torch.randn(self.noises, self.batch_size, *self.noise_shape)
+        device = self.images.device
+        real = self.images[torch.randint(len(self.images), (self.batch_size,), device=device)]
+        return real, *torch.randn(self.noises, self.batch_size, *self.noise_shape, device=device)
 
     def step(self, real: Tensor, *noise: Tensor) -> tuple[float, float]:
         """One update of D, then one of G; returns their losses."""
         d_noise, g_noise = noise
-        ones, zeros = torch.ones(len(real)), torch.zeros(len(real))
+        ones, zeros = torch.ones(len(real), device=real.device), torch.zeros(len(real), device=real.device)
 
         self.net_d.zero_grad()
         fake = self.net_g(d_noise)
@@ -83,7 +87,7 @@ class ExampleLoop(PlainLoop):
 
     def step(self, real: Tensor, *noise: Tensor) -> tuple[float, float]:
         self.net_d.zero_grad()
-        label = torch.full((len(real),), 1.0)
+        label = torch.full((len(real),), 1.0, device=real.device)
         real_loss = self.criterion(self.net_d(real).view(-1), label)
         real_loss.backward()
         fake = self.net_g(noise[0])

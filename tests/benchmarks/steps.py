@@ -27,8 +27,9 @@ def game_of(*overrides: str) -> Game:
 def beside(game: Game, kind: type[plain.PlainLoop], width: int) -> plain.PlainLoop:
     """A plain loop of the game's architecture, weights, data, batch size and Adam."""
     channels, size, _ = game.task.sample_shape  # type: ignore[attr-defined]
-    images = game.data.fetch("sample", torch.arange(len(game.data)), "cpu").contiguous()
-    nets = plain.generator(size, channels, width), plain.discriminator(size, channels, width)
+    device = game.runtime.device
+    images = game.data.fetch("sample", torch.arange(len(game.data)), device).contiguous()
+    nets = plain.generator(size, channels, width).to(device), plain.discriminator(size, channels, width).to(device)
     adam = game.optimizers["generator"].param_groups[0]
     loop = kind(*nets, images, game.batch_size, adam["lr"], adam["betas"])
     copy_weights(game, loop)
