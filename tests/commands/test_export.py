@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,20 +26,27 @@ QUICK = [
     "generator.width=8", "trainer.images=64", "trainer.threads=1", "evaluation.metrics=[]", "tracking.health=false",
 ]  # fmt: skip
 registry.load()
-if "without_a_form" not in generators.classes:
 
-    @generators.register("without_a_form")
-    class WithoutAForm(nn.Module):
-        """A generator with an operator that ONNX does not have."""
 
-        def __init__(self, sample_shape: tuple[int, ...], *, latent_dim: int = 4, width: int = 8) -> None:
-            super().__init__()
-            self.latent_dim, self.sample_shape = latent_dim, tuple(sample_shape)
-            self.map = nn.Linear(latent_dim, torch.Size(sample_shape).numel())
+class WithoutAForm(nn.Module):
+    """A generator with an operator that ONNX does not have."""
 
-        def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-            made = self.map(z).unflatten(1, self.sample_shape)
-            return torch.linalg.inv(made + 9 * torch.eye(made.shape[-1])).tanh()
+    def __init__(self, sample_shape: tuple[int, ...], *, latent_dim: int = 4, width: int = 8) -> None:
+        super().__init__()
+        self.latent_dim, self.sample_shape = latent_dim, tuple(sample_shape)
+        self.map = nn.Linear(latent_dim, torch.Size(sample_shape).numel())
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        made = self.map(z).unflatten(1, self.sample_shape)
+        return torch.linalg.inv(made + 9 * torch.eye(made.shape[-1])).tanh()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_a_form() -> Iterator[None]:
+    """Registered for these tests alone: others try all that is registered."""
+    generators.register("without_a_form")(WithoutAForm)
+    yield
+    del generators.classes["without_a_form"]
 
 
 @pytest.fixture(scope="module")

@@ -80,8 +80,10 @@ def test_every_part_translates_with_every_other(degradation: str, generator: str
         moving = [(name, p) for name, p in game.nets.named_parameters() if ".decoders." not in name]  # a regularizer's
         still = [name for name, p in moving if torch.equal(before[name], p)]
         # D's last bias is not seen by losses of differences of logits; MONAI has biases before batch norm.
+        # r3gan's blocks end in weights of zero, so that at first only these learn.
         unseen = ("discriminator", "generator.network")
-        assert all(name.startswith(unseen) and name.endswith("bias") for name in still), (loss, still)
+        later = discriminator == "r3gan"
+        assert all(name.startswith(unseen) and (later or name.endswith("bias")) for name in still), (loss, still)
     examples = made(assembly, 3)
     assert examples["sample"].shape == examples["target"].shape == (3, *assembly.dataset.sample_shape)
     assert examples["sample"].isfinite().all()
