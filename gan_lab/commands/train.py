@@ -30,6 +30,7 @@ from gan_lab.config.presets import CONF, RECIPES, sets_hydra_options
 from gan_lab.config.sections import sections
 from gan_lab.core.files import oddity
 from gan_lab.run import signals
+from gan_lab.run.place import place
 from gan_lab.sweeping import plan
 
 COMPLETION = ("--shell-completion", "-sc")
@@ -64,6 +65,10 @@ def train(argv: Sequence[str], wanted: Literal["run", "sweep"] | None = None) ->
     reasons: list[str] = []
     folder = None
     with signals.before_training(codes.append):
+        if place().rank:
+            from gan_lab.run.follower import follow
+
+            return Done(follow(lambda: _followed(argv)))
         command = parse_command(argv)
         _check_wanted(command, wanted)
         if command.help:
@@ -71,6 +76,8 @@ def train(argv: Sequence[str], wanted: Literal["run", "sweep"] | None = None) ->
             return Done(0)
         folder = _place(command)
         if folder is not None and command.swept is not None:
+            if place().world > 1:
+                raise ValueError("torchrun and srun start one run: for a sweep of several, give trainer.processes=N")
             codes.append(sweep(command, folder))
         else:
             words, job = prepare(command, folder, codes.append, reasons.append)
@@ -163,6 +170,14 @@ def _may_sweep(override: Override) -> bool:
     if override.key_or_group == "experiment":
         return sets_hydra_options(str(override.value()))
     return override.key_or_group in ("search", "hydra.mode")
+
+
+def _followed(argv: Sequence[str]) -> DictConfig:
+    """The config of a rank other than the first."""
+    command = parse_command(argv)
+    if command.composed is None or command.swept is not None:
+        raise ValueError("nothing is trained")
+    return without_hydra(command.composed)
 
 
 def _refuse_several(parsed: Sequence[Override], why: str) -> None:
