@@ -223,7 +223,8 @@ def sweep(command: Command, folder: Path) -> int:
     _check_writable(folder)
     mode, why = decide_mode(sections(without_hydra(composed))[2].wandb.mode)
     jobs = plan.jobs(words) if choices["hydra/sweeper"] == "basic" else None
-    workers = plan.workers(composed.hydra, len(jobs) if jobs else None)
+    processes = sections(without_hydra(composed))[0].processes
+    workers = plan.workers(composed.hydra, len(jobs) if jobs else None, processes)
     search = (
         _search(composed, words, folder) if choices["hydra/sweeper"] == "optuna" else None
     )  # last, because it writes
