@@ -68,7 +68,7 @@ def train(argv: Sequence[str], wanted: Literal["run", "sweep"] | None = None) ->
         if place().rank:
             from gan_lab.run.follower import follow
 
-            return Done(follow(lambda: _followed(argv)))
+            return Done(follow(lambda: without_hydra(parse_command(argv).composed or DictConfig({}))))
         command = parse_command(argv)
         _check_wanted(command, wanted)
         if command.help:
@@ -77,7 +77,7 @@ def train(argv: Sequence[str], wanted: Literal["run", "sweep"] | None = None) ->
         folder = _place(command)
         if folder is not None and command.swept is not None:
             if place().world > 1:
-                raise ValueError("torchrun and srun start one run: for a sweep of several, give trainer.processes=N")
+                raise ValueError("torchrun and srun start one run; for a sweep, give trainer.processes=N")
             codes.append(sweep(command, folder))
         else:
             words, job = prepare(command, folder, codes.append, reasons.append)
@@ -172,14 +172,6 @@ def _may_sweep(override: Override) -> bool:
     return override.key_or_group in ("search", "hydra.mode")
 
 
-def _followed(argv: Sequence[str]) -> DictConfig:
-    """The config of a rank other than the first."""
-    command = parse_command(argv)
-    if command.composed is None or command.swept is not None:
-        raise ValueError("nothing is trained")
-    return without_hydra(command.composed)
-
-
 def _refuse_several(parsed: Sequence[Override], why: str) -> None:
     if several := next((override for override in parsed if override.is_sweep_override()), None):
         raise ValueError(f"{several.input_line}: {why}")
@@ -223,8 +215,7 @@ def sweep(command: Command, folder: Path) -> int:
     _check_writable(folder)
     mode, why = decide_mode(sections(without_hydra(composed))[2].wandb.mode)
     jobs = plan.jobs(words) if choices["hydra/sweeper"] == "basic" else None
-    processes = sections(without_hydra(composed))[0].processes
-    workers = plan.workers(composed.hydra, len(jobs) if jobs else None, processes)
+    workers = plan.workers(composed.hydra, len(jobs) if jobs else None, composed.trainer.processes)
     search = (
         _search(composed, words, folder) if choices["hydra/sweeper"] == "optuna" else None
     )  # last, because it writes

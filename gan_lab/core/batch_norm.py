@@ -34,15 +34,15 @@ class _Mean(torch.autograd.Function):
 class SynchronizedBatchNorm(_BatchNorm):
     """`nn.BatchNorm1d`, `2d` or `3d` whose statistics are those of all ranks' rows (Ioffe and Szegedy, 1502.03167).
 
-    All ranks have the same number of rows. Layers that are in eval mode, or keep no running statistics, exchange
-    nothing, so rank 0 can sample alone.
+    All ranks have the same number of rows. Layers in eval mode, and those inside `inference`, exchange nothing.
     """
+
+    exchanges = True
 
     def _check_input_dim(self, input: Tensor) -> None: ...
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, input: Tensor) -> Tensor:
-        if not (self.training and self.track_running_stats):
+        if not (self.training and self.track_running_stats and self.exchanges):
             return super().forward(input)
         x = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
         dimensions = [0, *range(2, x.dim())]

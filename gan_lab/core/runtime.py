@@ -194,6 +194,19 @@ def contact() -> Iterator[None]:
         raise LostContact(str(error).strip().split("\n")[0]) from error
 
 
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """For networks that move a buffer by the rows that they see in training: the mean of a tensor over ranks.
+
+    No gradient passes. All ranks must call it, so it is called in training mode only.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return value
+    value = value.detach().clone()
+    with contact():
+        torch.distributed.all_reduce(value)
+    return value / torch.distributed.get_world_size()
+
+
 def full_precision(device: str) -> AbstractContextManager[object]:
     """A context without autocast, for what bf16 is too coarse for: inner products of long rows, places of pixels."""
     return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
@@ -209,8 +222,11 @@ def inference(
     With "standing", the statistics are of what `warm` runs the networks on, and the running ones are restored later.
     """
     modes = {module: module.training for module in nets.modules()}
+    shared: list[Any] = [module for module in nets.modules() if getattr(module, "exchanges", False)]
     norms = [m for m in nets.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     nets.eval()
+    for module in shared:
+        module.exchanges = False  # rank 0 does this alone
     try:
         if batch_norm == "batch":
             for norm in norms:
@@ -219,6 +235,8 @@ def inference(
         with standing_statistics(norms, nets, warm) if batch_norm == "standing" and warm else nullcontext():
             yield nets
     finally:
+        for module in shared:
+            module.exchanges = True
         for norm in norms:
             norm.track_running_stats = True
         for module, mode in modes.items():

@@ -126,7 +126,7 @@ def assemble(config: DictConfig) -> Assembly:
     with Affordable():
         task = build_task(config, described(dataset), values, trainer.seed)
     task.check_duration(trainer.images)
-    task.check_batch(trainer.batch_size // trainer.micro_batches)
+    task.check_batch(trainer.batch_size // (trainer.micro_batches * runtime.world))
     if evaluation.batch_norm == "standing" and task.needs_data:
         raise ValueError(
             f"evaluation.batch_norm=standing is of samples from noise, and task={config.task.name} makes none; choose "

@@ -113,6 +113,7 @@ class _Processes:
         common = {
             "MASTER_ADDR": LOOPBACK, "MASTER_PORT": str(self.port), "TORCHELASTIC_USE_AGENT_STORE": "True",
             "TORCHELASTIC_RESTART_COUNT": "0", "WORLD_SIZE": str(self.world), "OMP_NUM_THREADS": str(threads),
+            "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
             **self.variables,
         }  # fmt: skip
         if any(name == "lo" for _, name in socket.if_nameindex()):

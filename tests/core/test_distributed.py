@@ -11,7 +11,7 @@ from torch import distributed, multiprocessing, nn
 from gan_lab.core.batch_norm import share_statistics
 from gan_lab.core.loop import Game, train
 from gan_lab.core.ranks import difference, share
-from gan_lab.core.runtime import Runtime
+from gan_lab.core.runtime import Runtime, inference, mean_over_ranks
 from gan_lab.core.types import Phase
 from tests.core.toys import FunctionTerm, ToyTask, input_gradient, make_game, networks, points, two_phases
 
@@ -87,6 +87,7 @@ def norm_worker(rank: int, store: str, out: str) -> None:
     found["planted"] = difference(game)
     runtime = game.runtime
     found["gathered"] = runtime.gather(torch.full((2, 3), float(rank)))
+    found["mean"] = mean_over_ranks(torch.tensor([rank, 1.0]))
     found["own"] = runtime.own(torch.arange(4))
     found["maximum"] = runtime.maximum(rank, -rank)
     found["shared"] = runtime.share(lambda: {"rank": rank, "tensor": torch.ones(3)})
@@ -112,6 +113,20 @@ def test_batch_norm_over_ranks_is_that_of_one_process_and_differences_are_named(
     assert first["planted"] == second["planted"] == "rank 1: parts/task/nets/generator.0.weight"
     assert first["gathered"].tolist() == [[0.0] * 3] * 2 + [[1.0] * 3] * 2
     assert (first["own"].tolist(), second["own"].tolist()) == ([0, 1], [2, 3])
+    assert first["mean"].tolist() == second["mean"].tolist() == [0.5, 1.0]
     assert first["maximum"] == second["maximum"] == [1, 0]
     assert second["shared"]["rank"] == 0
     assert torch.equal(second["shared"]["tensor"], torch.ones(3))
+
+
+@pytest.mark.parametrize("statistics", ["running", "batch", "standing"])
+def test_rank_0_samples_alone_by_any_statistics(statistics: str) -> None:
+    """No process group is there, so an exchange would raise."""
+    nets = networks(norm=True)
+    share_statistics(nets, "synchronized")
+    noise = torch.randn(8, 3)
+    with inference(nets, statistics, lambda nets: nets["generator"](noise)) as resting:
+        assert resting["generator"](noise).shape == (8, 2)
+    nets.train()
+    with pytest.raises(ValueError, match="Default process group"):
+        nets["generator"](noise)

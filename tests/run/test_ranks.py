@@ -26,7 +26,7 @@ from gan_lab.run import ranks
 from gan_lab.run.cards import claim
 from gan_lab.run.place import Place, address, device_of, place
 from gan_lab.run.ranks import DONE, Ranks
-from gan_lab.sweep import plan
+from gan_lab.sweeping import plan
 from tests.helpers import compose
 
 ROOT = Path(__file__).parents[2]
