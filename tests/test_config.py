@@ -245,7 +245,7 @@ def ignored(path: tuple[str, ...]) -> bool:
     """What DESIGN's fifth section leaves out of a config's hash."""
     elsewhere = {"run_dir", "sweep_dir", "sweep_name", "resume", "tracking", "hydra"}
     return path[0] in elsewhere or path in {
-        ("trainer", name) for name in ("device", "images", "rollbacks", "profile")
+        ("trainer", name) for name in ("device", "images", "rollbacks", "profile", "processes", "timeout")
     }  # fmt: skip
 
 

@@ -195,7 +195,7 @@ def test_a_job_that_is_interrupted_while_it_is_built_ends_the_sweep(
     def interrupted(config: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gan_lab.run.start.assemble", interrupted)
+    monkeypatch.setattr("gan_lab.run.preflight.assemble", interrupted)
     assert main([*SWEEP, "trainer.seed=1,2", "sweep_dir=out"]) == 130
     said = capsys.readouterr()
     assert "not started: 2" in said.out

@@ -70,9 +70,11 @@ class VQ(Bottleneck):
         chosen = one_hot(indices, self.codes).to(vectors.dtype)
         count, total = chosen.sum(0), chosen.t() @ vectors
         game.runtime.average([count, total])
+        for mean in (count, total):
+            mean *= game.runtime.world  # of the whole batch, for any number of processes
         self.count.lerp_(count, 1 - DECAY)
         self.total.lerp_(total, 1 - DECAY)
-        average = len(vectors) / self.codes
+        average = len(vectors) * game.runtime.world / self.codes
         dead = self.count < self.dead * average if game.step else torch.ones_like(self.count, dtype=torch.bool)
         random = game.runtime.generator(key(game.seed, "revival", game.step))
         order = torch.rand(len(vectors), generator=random, device=vectors.device).argsort()

@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # GNU OpenMP's threads spin long at barriers, which slows a machine that other processes use, too. A shorter spin
     # has no measurable cost on an idle machine. torch reads the variable when it is first imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
+    # Where processes of a run end, torch's store prints backtraces of C++ as warnings.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     words = list(sys.argv[1:] if argv is None else argv)
     commands = {"list": list_parts, "sample": use.sample, "apply": use.apply, "evaluate": use.evaluate}
     commands |= {"score": use.score, "export": use.export, "compare": look.compare, "show": look.show}

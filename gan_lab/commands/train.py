@@ -30,6 +30,7 @@ from gan_lab.config.presets import CONF, RECIPES, sets_hydra_options
 from gan_lab.config.sections import sections
 from gan_lab.core.files import oddity
 from gan_lab.run import signals
+from gan_lab.run.place import place
 from gan_lab.sweeping import plan
 
 COMPLETION = ("--shell-completion", "-sc")
@@ -64,6 +65,10 @@ def train(argv: Sequence[str], wanted: Literal["run", "sweep"] | None = None) ->
     reasons: list[str] = []
     folder = None
     with signals.before_training(codes.append):
+        if place().rank:
+            from gan_lab.run.follower import follow
+
+            return Done(follow(lambda: without_hydra(parse_command(argv).composed or DictConfig({}))))
         command = parse_command(argv)
         _check_wanted(command, wanted)
         if command.help:
@@ -71,6 +76,8 @@ def train(argv: Sequence[str], wanted: Literal["run", "sweep"] | None = None) ->
             return Done(0)
         folder = _place(command)
         if folder is not None and command.swept is not None:
+            if place().world > 1:
+                raise ValueError("torchrun and srun start one run; for a sweep, give trainer.processes=N")
             codes.append(sweep(command, folder))
         else:
             words, job = prepare(command, folder, codes.append, reasons.append)
@@ -208,7 +215,7 @@ def sweep(command: Command, folder: Path) -> int:
     _check_writable(folder)
     mode, why = decide_mode(sections(without_hydra(composed))[2].wandb.mode)
     jobs = plan.jobs(words) if choices["hydra/sweeper"] == "basic" else None
-    workers = plan.workers(composed.hydra, len(jobs) if jobs else None)
+    workers = plan.workers(composed.hydra, len(jobs) if jobs else None, composed.trainer.processes)
     search = (
         _search(composed, words, folder) if choices["hydra/sweeper"] == "optuna" else None
     )  # last, because it writes

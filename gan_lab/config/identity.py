@@ -9,14 +9,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# Settings that are not in a config's hash: the run's folder, tracking, device and duration.
+# Settings that are not in a config's hash: the run's folder, tracking, device, processes and duration.
 # A search is not in it either: the values that it chooses are in each job's own config.
 UNHASHED = ("run_dir", "sweep_dir", "sweep_name", "resume", "tracking", "hydra", "search")
-UNHASHED_TRAINER = ("device", "images", "rollbacks", "profile")
+UNHASHED_TRAINER = ("device", "images", "rollbacks", "profile", "processes", "timeout")
+HOW = ("device", "profile", "processes", "timeout")  # of them, those that only say how it is computed
 # Settings added later, with the value that corresponds to older runs. At that value they are not in the hash.
 ADDED: dict[str, dict[str, Any]] = {
     "evaluation": {"validation": 0},
-    "trainer": {"compile_mode": "default"},
+    "trainer": {"compile_mode": "default", "batch_norm": "synchronized"},
     "task": {"packing": 1},
 }
 
@@ -57,8 +58,8 @@ def job_name(overrides: Iterable[str]) -> str:
 
 
 def unhashed(key: str) -> bool:
-    """Whether a key only sets the run's folder, its tracking or its device."""
-    return re.split(r"[./]", key)[0] in UNHASHED or key in ("trainer.device", "trainer.profile")
+    """Whether a key only sets the run's folder, its tracking, or how it is computed."""
+    return re.split(r"[./]", key)[0] in UNHASHED or key in {f"trainer.{name}" for name in HOW}
 
 
 def resolved(config: Any, **changes: Any) -> dict[str, Any]:

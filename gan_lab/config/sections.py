@@ -12,6 +12,7 @@ from gan_lab.registry import Bounds, NonNegative, Positive, Share
 Batch = Annotated[int, Bounds(1, 1_000_000)]
 Samples = Annotated[int, Bounds(1, 10_000_000)]
 Threads = Annotated[int, Bounds(1, 1_024)]
+Processes = Annotated[int, Bounds(1, 256)]  # of one machine
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Trainer:
     compile: bool = False  # torch.compile; phases with gradient penalties stay eager
     compile_mode: Literal["default", "max-autotune-no-cudagraphs"] = "default"  # how much torch.compile optimizes
     threads: Threads | None = None  # of the CPU; null: the machine's cores. Tiny networks are fastest with 1
+    processes: Processes = 1  # that share each batch, each with its card, or its share of the cores
+    batch_norm: Literal["synchronized", "rank"] = "synchronized"  # of several processes: of all rows, or of its own
+    timeout: Annotated[float, Bounds(1, 86_400)] = 300.0  # seconds for which one process may keep the others waiting
     deterministic: bool = False  # deterministic algorithms: on CUDA, resuming is bit for bit only with it
     ema: Share = 0.0  # decay per step of the average used for samples and scores; 0 is none
     reuse_fakes: bool = False  # G's step trains on the fakes that D's step saw: faster, another algorithm

@@ -136,7 +136,7 @@ class Diverged(RuntimeError):
 
 
 class Log(Hook):
-    """Averages all values recorded since the last log point, and passes one flat record to `write`.
+    """Averages all values recorded since the last log point, over all ranks, and passes one flat record to `write`.
 
     The record is {"images", "step", "performance/images_per_second", "<phase>/<name>": mean}. Between log points,
     values stay on the device, so the host waits once per log point and not once per step. `also` has the periods of
@@ -191,7 +191,9 @@ class Log(Hook):
         if not self._values or self._start is None:
             return
         last = [values[-1].flatten()[-1] for name, values in self._values.items() if name.endswith("/skipped")]
-        *means, any_skipped = torch.stack([*(_mean(values) for values in self._values.values()), *_any(last)]).tolist()
+        found = torch.stack([*(_mean(values) for values in self._values.values()), *_any(last)])
+        game.runtime.average([found])
+        *means, any_skipped = found.tolist()
         if not any_skipped:
             self.sound = game.images
         record: dict[str, Any] = dict(zip(self._values, means, strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -88,7 +87,6 @@ class Game:
         self._find_state()
         for hook in hooks:
             self.add(hook)
-        self.runtime.sync_parameters(chain(self.nets.parameters(), self.nets.buffers()))
         modules = [part for part in self.stateful.values() if isinstance(part, nn.Module)]
         self._buffers = [buffer for module in modules for buffer in module.buffers()]
         self._before = [torch.empty_like(buffer) for buffer in self._buffers]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import io
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +16,10 @@ import torch
 from torch import Tensor, nn
 
 VARIANTS = 32  # compiled variants of one network that torch.compile may make
+
+
+class LostContact(RuntimeError):
+    """Another rank has ended, or did not answer in time."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -130,17 +135,76 @@ class Runtime:
     def sync_parameters(self, tensors: Iterable[Tensor]) -> None:
         """Give every rank rank 0's values."""
         if self.world > 1:
-            for tensor in tensors:
-                torch.distributed.broadcast(tensor.data, 0)
+            with contact():
+                for tensor in tensors:
+                    torch.distributed.broadcast(tensor.data, 0)
 
     def average(self, gradients: Sequence[Tensor]) -> None:
         """Mean over ranks, by one flat all-reduce. Gradients that are None must be left out, and stay None."""
         if self.world > 1 and gradients:
             flat = torch.cat([gradient.flatten() for gradient in gradients])
-            torch.distributed.all_reduce(flat)
+            with contact():
+                torch.distributed.all_reduce(flat)
             parts = torch.split(flat.div_(self.world), [gradient.numel() for gradient in gradients])
             for gradient, part in zip(gradients, parts, strict=True):
                 gradient.copy_(part.view_as(gradient))
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows [B, ...] of all ranks, [world * B, ...], in the order of ranks. No gradient passes."""
+        if self.world == 1:
+            return rows
+        rows = rows.detach().contiguous()
+        every = [torch.empty_like(rows) for _ in range(self.world)]
+        with contact():
+            torch.distributed.all_gather(every, rows)
+        return torch.cat(every)
+
+    def own(self, rows: Tensor) -> Tensor:
+        """The part [B, ...] of this rank in what `gather` returns."""
+        return rows.chunk(self.world)[self.rank]
+
+    def maximum(self, *numbers: int) -> list[int]:
+        """The maximum of each number over the ranks. It passes through the hosts: no rank waits for its device."""
+        if self.world == 1:
+            return list(numbers)
+        tensor = torch.tensor(numbers)
+        with contact():
+            torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MAX)
+        return [int(number) for number in tensor.tolist()]
+
+    def share(self, state: Callable[[], Any]) -> Any:
+        """Rank 0's `state()`, of plain types and tensors, on every rank; tensors are on the CPU."""
+        file = io.BytesIO()
+        if self.rank == 0:
+            torch.save(state(), file)
+        content = torch.frombuffer(bytearray(file.getvalue() or b"-"), dtype=torch.uint8)
+        (size,) = self.maximum(len(content))
+        if self.rank:
+            content = torch.empty(size, dtype=torch.uint8)
+        self.sync_parameters([content])
+        return torch.load(io.BytesIO(content.numpy().tobytes()), map_location="cpu", weights_only=True)
+
+
+@contextmanager
+def contact() -> Iterator[None]:
+    """A context for an exchange with other ranks. Raises LostContact where one of them does not take part."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostContact(str(error).strip().split("\n")[0]) from error
+
+
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """For networks that move a buffer by the rows that they see in training: the mean of a tensor over ranks.
+
+    No gradient passes. All ranks must call it, so it is called in training mode only.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return value
+    value = value.detach().clone()
+    with contact():
+        torch.distributed.all_reduce(value)
+    return value / torch.distributed.get_world_size()
 
 
 def full_precision(device: str) -> AbstractContextManager[object]:
@@ -158,8 +222,11 @@ def inference(
     With "standing", the statistics are of what `warm` runs the networks on, and the running ones are restored later.
     """
     modes = {module: module.training for module in nets.modules()}
+    shared: list[Any] = [module for module in nets.modules() if getattr(module, "exchanges", False)]
     norms = [m for m in nets.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     nets.eval()
+    for module in shared:
+        module.exchanges = False  # rank 0 does this alone
     try:
         if batch_norm == "batch":
             for norm in norms:
@@ -168,6 +235,8 @@ def inference(
         with standing_statistics(norms, nets, warm) if batch_norm == "standing" and warm else nullcontext():
             yield nets
     finally:
+        for module in shared:
+            module.exchanges = True
         for norm in norms:
             norm.track_running_stats = True
         for module, mode in modes.items():

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from gan_lab.core.runtime import mean_over_ranks
 from gan_lab.generators.modulated import EqualizedLinear, Mapping, activated, modulated
 from gan_lab.layers import ImageSize, conditioned_on, sides, widening
 from gan_lab.registry import Depth, Positive, Share, generators
@@ -136,7 +137,7 @@ class StyleGAN2Generator(nn.Module):
                 style = torch.lerp(self.mean_style, style, self.truncation)
             return style[:, None].expand(-1, layers, -1)
         with torch.no_grad():
-            self.mean_style.lerp_(style.mean(0).to(self.mean_style.dtype), MEAN_RATE)
+            self.mean_style.lerp_(mean_over_ranks(style.mean(0)).to(self.mean_style.dtype), MEAN_RATE)
         if not self.style_mixing:
             return style[:, None].expand(-1, layers, -1)
         second: Tensor = self.mapping(torch.randn_like(z), label)

@@ -18,10 +18,12 @@ from torch import nn
 
 from gan_lab import registry
 from gan_lab.config.composition import check_parts
+from gan_lab.config.identity import config_hash, resolved
 from gan_lab.config.sections import Evaluation, Tracking, Trainer, sections
+from gan_lab.core.batch_norm import share_statistics
 from gan_lab.core.hooks import EMA, Hook
 from gan_lab.core.loop import Game
-from gan_lab.core.runtime import Runtime, choose_device, fastest_precision, has_bf16_units
+from gan_lab.core.runtime import Runtime, fastest_precision, has_bf16_units
 from gan_lab.core.types import Phase
 from gan_lab.datasets.cache import cache_folder
 from gan_lab.datasets.columns import described, to_plain
@@ -34,6 +36,8 @@ from gan_lab.metrics.reference import has_test
 from gan_lab.run.memory import Affordable
 from gan_lab.run.optimization import build_optimizers, build_schedules, correct_for_lazy_phases, scheduled
 from gan_lab.run.parts import build_task, supplied_values
+from gan_lab.run.place import device_of, place
+from gan_lab.run.ranks import Ranks
 
 
 @dataclass
@@ -51,6 +55,7 @@ class Assembly:
     held_out: Store | None  # data that training does not use; None without such data or a use for them
     about: dict[str, Any]  # saved in a checkpoint beside the state: enough to sample without the data
     notes: list[str] = field(default_factory=list)  # lines about the assembly for the user
+    ranks: Ranks = field(default_factory=Ranks)  # the processes that train it, once they have joined
     # The checkpoints that the directory had when it was checked, and the state of the newest whole one.
     resumed: tuple[list[int], dict[str, Any] | None] | None = None
 
@@ -64,6 +69,12 @@ class Assembly:
         """The data for examples of a task that needs data: held-out data, if there are any."""
         task: Any = self.game.task
         return self.held_out if task.needs_data and self.held_out is not None else self.data
+
+    @property
+    def periods(self) -> tuple[int, int, int]:
+        """Images between two pictures, scores and checkpoints."""
+        scored = self.evaluation.every if self.evaluator.metrics else 0
+        return self.tracking.samples_every, scored, self.trainer.checkpoint_every
 
     @property
     def weights(self) -> str:
@@ -98,7 +109,8 @@ def assemble(config: DictConfig) -> Assembly:
             make_private(folder := cache_folder() / "compiled")  # others must not put code there
             os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
     # Networks on the meta device have shapes and no numbers: for tests. `check_directory` refuses it.
-    device = torch.device("meta") if trainer.device == "meta" else choose_device(trainer.device)
+    device = torch.device("meta") if trainer.device == "meta" else device_of(trainer)
+    at = place()
     runtime = Runtime(
         device,
         fastest_precision(device) if trainer.precision == "auto" else trainer.precision,
@@ -106,19 +118,22 @@ def assemble(config: DictConfig) -> Assembly:
         compile=trainer.compile_mode if trainer.compile else None,
         deterministic=trainer.deterministic,
         threads=trainer.threads,
+        rank=at.rank,
+        world=at.world if at.world > 1 else trainer.processes,
     )
     dataset = data_set(config)
     values = supplied_values(tuple(dataset.sample_shape), dataset.num_classes)
     with Affordable():
         task = build_task(config, described(dataset), values, trainer.seed)
     task.check_duration(trainer.images)
-    task.check_batch(trainer.batch_size // trainer.micro_batches)
+    task.check_batch(trainer.batch_size // (trainer.micro_batches * runtime.world))
     if evaluation.batch_norm == "standing" and task.needs_data:
         raise ValueError(
             f"evaluation.batch_norm=standing is of samples from noise, and task={config.task.name} makes none; choose "
             "running or batch"
         )
     evaluator = build_evaluator(config, dataset, evaluation, runtime.device, task)
+    shared = share_statistics(task.nets, trainer.batch_norm) if runtime.world > 1 else []
     runtime.place(task.nets)
     loss = registry.losses.build(config.loss)
     regularizers = {
@@ -145,7 +160,7 @@ def assemble(config: DictConfig) -> Assembly:
         micro_batches=trainer.micro_batches,
         seed=trainer.seed,
         reuse_fakes=trainer.reuse_fakes,
-        hooks=scheduled(schedules, optimizers, regularizers, phases),
+        hooks=[*scheduled(schedules, optimizers, regularizers, phases), *shared],
     )
     if isinstance(augment := getattr(task, "augment", None), Hook):
         game.add(augment)
@@ -162,10 +177,17 @@ def assemble(config: DictConfig) -> Assembly:
         "depends_on_duration": [group for group, schedule in schedules.items() if schedule.depends_on_duration],
         "plugins": registry.plugins(),
         "threads": torch.get_num_threads(),
+        "processes": runtime.world,
         "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
     }
     notes = [*_advice(task), *_late(phases, trainer), *_speed(trainer, runtime), *evaluator.notes]
     return Assembly(trainer, evaluation, tracking, dataset, data, game, ema, evaluator, held_out, about, notes)
+
+
+def agreement(config: DictConfig, assembly: Assembly) -> dict[str, str]:
+    """In what all ranks of a run must agree, each by a short text."""
+    settings = f"{config_hash(resolved(config))} for {assembly.trainer.images} images"
+    return {"config": settings, "data": assembly.data.digest, "torch": torch.__version__}
 
 
 def build_evaluator(
@@ -246,6 +268,8 @@ def describe(config: DictConfig, assembly: Assembly) -> list[str]:
     degraded = f", {config.degradation.name}" if config.get("degradation") else ""
     count = torch.get_num_threads()
     threads = f" with {count} thread{'s' if count > 1 else ''}" if game.runtime.device.type == "cpu" else ""
+    if game.runtime.world > 1:
+        threads += f" in each of {game.runtime.world} processes"
     lines = [
         f"task {config.task.name}  {nets}  loss {config.loss.name}{regularizers}",
         f"data {config.dataset.name} ({len(assembly.data):,} of {shape}{degraded})  {trainer.images:,} images in "

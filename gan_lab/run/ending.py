@@ -12,7 +12,9 @@ from gan_lab.config.redaction import redacted
 from gan_lab.core import checkpoint
 from gan_lab.core.files import BadFile, printable
 from gan_lab.core.hooks import Diverged
+from gan_lab.core.runtime import LostContact
 from gan_lab.run.failures import MORE_MEMORY, first_line, is_disk_failure, out_of_memory, remedy
+from gan_lab.run.ranks import DONE, Differing
 from gan_lab.run.selection import Pruned
 from gan_lab.run.signals import Interrupted, Signals
 from gan_lab.tracking.console import last_words
@@ -35,6 +37,7 @@ class Ending:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
         status, why, code = self._finished() if error is None else self._stopped(error)
+        self.run.ranks.end("failed" if status in ("failed", "diverged") else DONE)
         self.code = self._write(status, why, code)
         return True
 
@@ -51,11 +54,18 @@ class Ending:
             return "interrupted", "a second interrupt: not saved", 130
         if isinstance(error, (checkpoint.DamagedCheckpoints, BadFile)):
             return "failed", str(error), 2
+        if isinstance(error, LostContact):
+            return "failed", f"{self.run.ranks.roll_call(error)}; {self._repeat()}", 1
+        if isinstance(error, Differing):
+            return "failed", str(error), 1
         if isinstance(error, Diverged):
             return "diverged", str(error), 1
         if isinstance(error, Pruned):
             return "pruned", str(error), 0
         return "failed", *self._failed(error)
+
+    def _repeat(self) -> str:
+        return f"{self.run.saving.what_is_kept()}, and the same command goes on"
 
     def _failed(self, error: BaseException) -> tuple[str, int]:
         """The reason with the remedy, and the exit code. Prints a traceback for an error in code."""

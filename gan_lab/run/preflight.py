@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -16,9 +18,11 @@ from gan_lab.core.files import content_of, named
 from gan_lab.core.hooks import Log
 from gan_lab.core.restore import part_of
 from gan_lab.core.runtime import choose_device
-from gan_lab.run.assembly import Assembly, assemble, state_bytes
+from gan_lab.run.assembly import Assembly, agreement, assemble, state_bytes
 from gan_lab.run.health import remembered
+from gan_lab.run.place import place
 from gan_lab.run.precision import settle_precision
+from gan_lab.run.ranks import Ranks
 from gan_lab.run.warm_start import initialize_from
 from gan_lab.tracking.run_directory import RunDirectory
 from gan_lab.tracking.server import decide_mode
@@ -27,12 +31,41 @@ from gan_lab.tracking.server import decide_mode
 def preflight(config: DictConfig, path: Path) -> Assembly:
     """Build and check the parts of a run. Raises ValueError where the run cannot start. Writes nothing."""
     settle_precision(config, path)
-    assembly = assemble(config)
     directory = RunDirectory(path)
-    check_directory(directory, assembly, config)
-    if directory.locked():
-        raise ValueError(f"run_dir={path} is in use: another process trains there")
-    decide_mode(assembly.tracking.wandb.mode)
+    with joining(config) as ranks:
+        assembly = assemble(config)
+        check_directory(directory, assembly, config)
+        if directory.locked():
+            raise ValueError(f"run_dir={path} is in use: another process trains there")
+        decide_mode(assembly.tracking.wandb.mode)
+        return joined(ranks, config, assembly)
+
+
+def ready(config: DictConfig, directory: RunDirectory, ranks: Ranks | None = None) -> Assembly:
+    """Build the parts of a run, check that it can start or continue in the directory, and join the other ranks."""
+    with joining(config, ranks) as ranks:
+        assembly = assemble(config)
+        check_directory(directory, assembly, config)
+        return joined(ranks, config, assembly)
+
+
+@contextlib.contextmanager
+def joining(config: DictConfig, ranks: Ranks | None = None) -> Iterator[Ranks]:
+    """A context for the checks of rank 0. If they fail, the other ranks end."""
+    ranks = ranks or Ranks(place())
+    ranks.timeout = sections(config)[0].timeout
+    try:
+        yield ranks
+    except BaseException:
+        ranks.end("cannot start")
+        raise
+
+
+def joined(ranks: Ranks, config: DictConfig, assembly: Assembly) -> Assembly:
+    """The assembly, once all ranks are there. Raises ValueError where they do not agree."""
+    orders = {"log_every": assembly.tracking.log_every, "periods": assembly.periods}
+    ranks.join(agreement(config, assembly), assembly.game.runtime.device, orders)
+    assembly.ranks = ranks
     return assembly
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gan_lab.core import checkpoint
 from gan_lab.core.hooks import Diverged, LearningRate
+from gan_lab.core.ranks import share
 from gan_lab.run.assembly import assemble
 from gan_lab.run.warm_start import initialize_from
 
@@ -48,6 +49,8 @@ def roll_back(run: TrainingRun, error: Diverged) -> None:
         f"  {diverged_at:,} images: {error.reason}. Back to {game.images:,} images, with learning rates x "
         f"{0.5**halvings:g} ({halvings} of {run.trainer.rollbacks} times)"
     )
+    run.ranks.meet()
+    share(game)
 
 
 def _beginning(run: TrainingRun) -> dict[str, Any]:

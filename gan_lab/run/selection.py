@@ -43,11 +43,6 @@ class Scoring:
         self.selecting = self.evaluator.selecting(assembly.evaluation.select_by, assembly.evaluation.selection_samples)
 
     @property
-    def every(self) -> int:
-        """Images between two scores while training."""
-        return self.assembly.evaluation.every if self.evaluator.metrics else 0
-
-    @property
     def directions(self) -> dict[str, str]:
         """For each score during training that has a direction, min or max, by its name in the records."""
         better = {name: metric.better for name, metric in self.evaluator.names.items() if metric.better}

@@ -12,12 +12,16 @@ from omegaconf import DictConfig
 
 from gan_lab.config.identity import config_hash, resolved
 from gan_lab.config.redaction import redacted
+from gan_lab.config.sections import sections
 from gan_lab.core.files import printable
 from gan_lab.display.terminal import terminal
-from gan_lab.run.assembly import Assembly, assemble
+from gan_lab.run.assembly import Assembly
 from gan_lab.run.failures import out_of_memory
+from gan_lab.run.launch import launch
+from gan_lab.run.place import starts_others
 from gan_lab.run.precision import settle_precision
-from gan_lab.run.preflight import check_directory
+from gan_lab.run.preflight import ready
+from gan_lab.run.ranks import Ranks
 from gan_lab.run.selection import Report
 from gan_lab.run.signals import Interrupted
 from gan_lab.run.training_run import TrainingRun
@@ -36,6 +40,7 @@ def run(
     assembly: Assembly | None = None,
     refused: Tell | None = None,
     report: Report | None = None,
+    ranks: Ranks | None = None,
     ended: Callable[[int], object] = lambda code: None,
 ) -> int:
     """Train with the config in the directory, or continue there. Returns the exit code; never raises.
@@ -44,7 +49,8 @@ def run(
     part ends this run only. `path` and `experiment` are by default those of Hydra's job. `assembly` is the result of an
     earlier check of the same config. `name` is the display name of a sweep's job. `refused` receives the reason where
     the run could not start; the summary of an older run is not changed. `report` receives scores during training; it
-    returns a reason to prune, or None. `ended` receives the exit code, which Hydra does not return.
+    returns a reason to prune, or None. `ranks` are the processes of this run, of which this one is the first. `ended`
+    receives the exit code, which Hydra does not return.
     """
     path, experiment = path or _hydras_folder(), experiment or _hydras_experiment()
     directory = RunDirectory(path)
@@ -54,11 +60,14 @@ def run(
         if finished(directory, config):
             terminal().print(f"already finished: {path}", markup=False)
             codes.append(0)
+            if assembly:
+                assembly.ranks.end()
+        elif starts_others(trainer := sections(config)[0]):
+            assembly = None  # the processes that train have their own
+            codes.append(launch(config, trainer, path, experiment, sweep, name, report, refused))
         else:
-            if assembly is None:
-                assembly = assemble(config)
-                check_directory(directory, assembly, config)
-            with directory.locked_by_us():
+            assembly = assembly or ready(config, directory, ranks)
+            with assembly.ranks, directory.locked_by_us():
                 codes.append(TrainingRun(config, assembly, directory, experiment, sweep, name, report).train())
     ended(codes[0])
     return codes[0]

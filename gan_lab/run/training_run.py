@@ -26,6 +26,7 @@ from gan_lab.run.ending import Ending
 from gan_lab.run.failures import first_line, out_of_memory
 from gan_lab.run.health import Health
 from gan_lab.run.profiling import Profile
+from gan_lab.run.ranks import Meeting
 from gan_lab.run.records import Records
 from gan_lab.run.rollback import roll_back
 from gan_lab.run.saving import Saving
@@ -57,7 +58,7 @@ class TrainingRun:
     ) -> None:
         self.config, self.assembly, self.directory = config, assembly, directory
         self.experiment, self.sweep, self.name, self.report = experiment, sweep, name, report
-        self.game, self.trainer = assembly.game, assembly.trainer
+        self.game, self.trainer, self.ranks = assembly.game, assembly.trainer, assembly.ranks
         self.seconds_before, self.clock = 0.0, time.monotonic()
         self.records, self.saving = Records(directory), Saving(self)
         self.scoring = Scoring(assembly, directory)
@@ -72,7 +73,7 @@ class TrainingRun:
             with contextlib.closing(self.profile) if self.profile else contextlib.nullcontext():
                 while True:
                     try:
-                        train(self.game, self.trainer.images, lambda: signals.received is not None or signals.save)
+                        train(self.game, self.trainer.images, lambda: self.ranks.agree(self.game, signals))
                         if self.finished:
                             self.log.flush(self.game, end=True)
                     except Diverged as error:
@@ -83,6 +84,7 @@ class TrainingRun:
                     signals.save = False
                     self.saving.or_later()
                     self.records.say(f"  {self.game.images:,} images: asked to save by signal {int(SAVE or 0)}")
+                    self.ranks.meet()
             self._end(signals)
         return ending.code
 
@@ -123,6 +125,7 @@ class TrainingRun:
         if state is not None:
             with content_of(f"the newest checkpoint of {self.directory.path}"):
                 self._recall(state)
+        self.ranks.begin(self.game, self.log)
 
     def _load(self, state: dict[str, Any]) -> None:
         self.game.load_state_dict(state["game"])
@@ -132,6 +135,12 @@ class TrainingRun:
             warnings.warn(
                 f"this run was saved with {state['about']['threads']} threads and goes on with "
                 f"{self.assembly.about['threads']}: sums may differ in the last bits",
+                stacklevel=2,
+            )
+        if state["about"].get("processes", 1) != self.game.runtime.world:
+            warnings.warn(
+                f"this run was saved with {state['about'].get('processes', 1)} processes and goes on with "
+                f"{self.game.runtime.world}: sums may differ in the last bits",
                 stacklevel=2,
             )
 
@@ -183,7 +192,7 @@ class TrainingRun:
 
     def _add_hooks(self) -> None:
         tracking = self.assembly.tracking
-        periods = (tracking.samples_every, self.scoring.every, self.trainer.checkpoint_every)
+        periods = self.assembly.periods
         self.log = Log(tracking.log_every, self._record, also=periods)
         self.log.restart(self.game.images)
         self.game.add(self.log)
@@ -194,6 +203,8 @@ class TrainingRun:
             assembly, warn = self.assembly, self.records.warn
             self.health = Health(self.game, assembly.sampled_nets, tracking.log_every, warn, assembly.held_out)
             self.game.add(self.health)
+        if not self.ranks.alone:
+            self.game.add(Meeting(self.ranks, [tracking.log_every, *periods]))
         if self.trainer.profile:  # last, so that it measures the time of the other hooks
             self.profile = Profile(self.records.say)
             self.game.add(self.profile)

@@ -67,11 +67,12 @@ class Workers:
     remote: bool = False  # may be on other machines, which share only a folder with this one
 
 
-def workers(hydra: Any, num_jobs: int | None) -> Workers:
+def workers(hydra: Any, num_jobs: int | None, processes: int = 1) -> Workers:
     """The workers of a sweep, from Hydra's own part of the config. Raises ValueError for `n_jobs` of 0.
 
     Jobs on this machine share its cores: a job without trainer.threads gets its share of the threads that it would have
-    alone. Else n jobs at a time would use n times as many threads as there are cores.
+    alone. Else n jobs at a time would use n times as many threads as there are cores. A negative `n_jobs` counts cores,
+    of which a job takes one for each of its `processes`.
     """
     import torch
 
@@ -87,7 +88,7 @@ def workers(hydra: Any, num_jobs: int | None) -> Workers:
     wanted = hydra.launcher.n_jobs
     if not wanted:
         raise ValueError(f"hydra.launcher.n_jobs={wanted}: give a number of jobs at a time, or -1 for one a core")
-    count = wanted if wanted > 0 else max(joblib.cpu_count() + 1 + wanted, 1)
+    count = wanted if wanted > 0 else max((joblib.cpu_count() + 1 + wanted) // processes, 1)
     count = min(count, num_jobs or count)  # idle workers would only take threads from the others
     overrides = [f"hydra.launcher.n_jobs={count}"]
     if hydra.launcher.batch_size == "auto":

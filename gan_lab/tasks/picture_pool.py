@@ -12,8 +12,7 @@ class PicturePool(nn.Module):
     As CycleGAN's authors have it (Zhu et al. 2017, arXiv 1703.10593, section 4): the first `size` pictures are kept and
     passed on. From then on a new picture is passed on with probability 1/2; else it takes the place of a random kept
     one, and that is passed on. Rows go through the pool one after the other, so micro-batches, in their order, give
-    what a whole batch gives. Its buffers are in every checkpoint. With several processes each has a pool of its own,
-    and a checkpoint has that of the first.
+    what a whole batch gives. Its buffers are in every checkpoint.
     """
 
     pictures: Tensor  # [size, C, H, W]

@@ -69,7 +69,10 @@ class DomainSide(Side):
         made = self.whole.fake[self.name]
         if self.task.pool is not None and self.phase.player == "discriminator":
             pool, draws = self.task.pool[self.name], self.draw("pool", 2, kind="uniform")
+            ranks = self.game.runtime  # all have the same pool, through which all of their pictures go
+            made, draws = ranks.gather(made), ranks.gather(draws)
             made = pool(made, draws, keep=self.phase.name == "discriminator")  # once a step: not in lazy phases, too
+            made = ranks.own(made)
         return self.probe("fake", made)
 
 

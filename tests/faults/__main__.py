@@ -17,8 +17,6 @@ from rich.table import Table
 from tests.faults.lab import Lab
 from tests.faults.rows import ROWS, Outcome, Row
 
-WAITING = "19", "a rank is killed, or hangs", "no command starts several processes yet"
-
 
 def run(rows: Sequence[Row], folder: Path, quick: bool) -> list[tuple[Row, Outcome, float]]:
     lab, done = Lab(folder, quick), []
@@ -67,8 +65,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         done = run(chosen, folder.resolve(), arguments.quick)
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table(done), highlight=False)
-    if not arguments.rows:
-        console.print(f"not run: {WAITING[0]} {WAITING[1]}: {WAITING[2]}", highlight=False)
     if arguments.json:
         found = [{"number": row.number, "name": row.name, "ok": o.ok, "took": s, **asdict(o)} for row, o, s in done]
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")

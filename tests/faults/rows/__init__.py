@@ -5,7 +5,7 @@ whether the end is that of a run which nothing happened to. A module registers i
 import re
 
 from tests.faults.outcome import ROWS, Outcome, Row
-from tests.faults.rows import bench, beside, disk, game, pictures, stopped  # noqa: F401
+from tests.faults.rows import bench, beside, disk, game, pictures, several, stopped  # noqa: F401
 
 ROWS.sort(key=lambda row: (not row.number[0].isdigit(), int(re.sub(r"\D", "", row.number) or 0), row.number))
 
