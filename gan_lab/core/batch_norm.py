@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gan_lab.core.hooks import Hook
 from gan_lab.core.loop import Game
-from gan_lab.core.runtime import contact, has_batch_statistics
+from gan_lab.core.runtime import has_batch_statistics, mean_over_ranks
 
 
 class _Mean(torch.autograd.Function):
@@ -21,10 +21,7 @@ class _Mean(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
-        value = value.clone()
-        with contact():
-            torch.distributed.all_reduce(value)
-        return value / torch.distributed.get_world_size()
+        return mean_over_ranks(value)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:

@@ -186,12 +186,12 @@ class Runtime:
 
 
 @contextmanager
-def contact() -> Iterator[None]:
-    """A context for an exchange with other ranks. Raises LostContact where one of them does not take part."""
+def contact(about: str = "") -> Iterator[None]:
+    """A context for an exchange with other ranks. Raises LostContact, `about` and why, where one takes no part."""
     try:
         yield
     except RuntimeError as error:
-        raise LostContact(str(error).strip().split("\n")[0]) from error
+        raise LostContact(about + str(error).strip().split("\n")[0]) from error
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:

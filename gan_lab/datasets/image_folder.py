@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -52,8 +51,7 @@ class ImageFolder:
         self.num_classes = len(self.folders) if self.folders else None
         self.test: ImageFolder | None = None
         if test_path is not None:
-            if not Path(test_path).expanduser().is_dir():
-                raise ValueError(f"dataset.test_path={test_path}: there is no such folder")
+            given_folder(test_path, "dataset.test_path")  # refused in its own name
             self.test = ImageFolder(
                 path=test_path, image_size=image_size, image_channels=image_channels, class_folders=class_folders
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import Literal
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from gan_lab.datasets.decoding import decode
 from gan_lab.datasets.image_folder import SUFFIXES
 from gan_lab.datasets.sources import file_digest, given_folder
 from gan_lab.datasets.store import Store, height_width
-from gan_lab.registry import Bounds, Positive, datasets, unknown
+from gan_lab.registry import Positive, datasets, unknown
 
 NORMAL = "good"  # the folder of normal pictures
 CHUNK = 64
@@ -38,12 +38,10 @@ class MVTec:
         *,
         path: str | None = None,
         image_size: Positive | tuple[Positive, Positive] = 64,
-        image_channels: Annotated[int, Bounds(1, 3)] = 3,
+        image_channels: Literal[1, 3] = 3,
     ) -> None:
         if (folder := given_folder(path)) is None:
             raise ValueError("dataset=mvtec needs dataset.path=FOLDER with train/good, test and ground_truth")
-        if image_channels == 2:
-            raise ValueError("dataset.image_channels=2: choose 1, grey, or 3, colour")
         self.folder, self.size, self.channels = folder, height_width(image_size), image_channels
         self.files = {split: _pictures(folder / split) for split in self.splits}
         self.files["train"] = [file for file in self.files["train"] if file.parent.name == NORMAL]

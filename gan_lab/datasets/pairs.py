@@ -68,11 +68,9 @@ class Pairs:
         sides = {"source": source, "target": target}
         pairs = _matched(folder, sides, f"dataset.path={path}")
         train, test = held_out(pairs, test_share)
-        if test_path is not None:
-            if not Path(test_path).expanduser().is_dir():
-                raise ValueError(f"dataset.test_path={test_path}: there is no such folder")
-            refuse_shared(folder, test_path)
-            train, test = pairs, _matched(Path(test_path).expanduser(), sides, f"dataset.test_path={test_path}")
+        if (other := given_folder(test_path, "dataset.test_path")) is not None:
+            refuse_shared(folder, other)
+            train, test = pairs, _matched(other, sides, f"dataset.test_path={test_path}")
         self.pairs = {"train": train, "test": test} if test else {"train": train}
         self.splits = tuple(self.pairs)
         self.first, self.columns = self._first()

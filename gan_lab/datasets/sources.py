@@ -25,13 +25,13 @@ CHUNK = 2_000  # pictures resized at once
 DAMAGED = (OSError, EOFError, zlib.error, tarfile.TarError)  # errors from reading a truncated or missing file
 
 
-def given_folder(path: str | None) -> Path | None:
-    """The folder that `dataset.path` names. Raises ValueError where there is none."""
+def given_folder(path: str | None, setting: str = "dataset.path") -> Path | None:
+    """The folder that a setting names. Raises ValueError where there is none."""
     if path is None:
         return None
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        raise ValueError(f"dataset.path={path}: there is no such folder")
+        raise ValueError(f"{setting}={path}: there is no such folder")
     return folder
 
 

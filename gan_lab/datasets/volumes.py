@@ -52,12 +52,11 @@ class Volumes(Slices):
             )
         if spacing is not None and not spacing > 0:
             raise ValueError(f"dataset.spacing={spacing:g}: give the height and width of a pixel in mm, or null")
-        self.mask_folder = None if masks is None else _folder(masks, "dataset.masks")
+        self.mask_folder = given_folder(masks, "dataset.masks")
         self.mask_classes = mask_classes
         given = self._cases(folder, f"dataset.path={path}")
         train, test = held_out(given, test_share)
-        if test_path is not None:
-            other = _folder(test_path, "dataset.test_path")
+        if (other := given_folder(test_path, "dataset.test_path")) is not None:
             refuse_shared(folder, other)
             train, test = given, self._cases(other, f"dataset.test_path={test_path}")
         first, _ = train[0].read()
@@ -100,13 +99,6 @@ class Volumes(Slices):
                 f"{self.mask_classes - 1}: set dataset.mask_classes"
             )
         return volume, mask
-
-
-def _folder(path: str, given: str) -> Path:
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise ValueError(f"{given}={path}: there is no such folder")
-    return folder
 
 
 def _is_volume(place: Path) -> bool:

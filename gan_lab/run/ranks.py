@@ -21,7 +21,7 @@ from torch import distributed
 from gan_lab.core.hooks import Every, Hook, Log
 from gan_lab.core.loop import Game
 from gan_lab.core.ranks import difference, share
-from gan_lab.core.runtime import LostContact
+from gan_lab.core.runtime import LostContact, contact
 from gan_lab.run.place import Place, address
 from gan_lab.run.signals import Signals
 
@@ -29,6 +29,7 @@ JOIN_SECONDS = 300.0  # for the processes of all machines to be started
 GRACE_SECONDS = 3.0  # for the others to say why they end, after contact was lost
 BEATS, BEAT_SECONDS = 5, 1.0  # signs of life in trainer.timeout seconds, and the longest time between two
 POLL = 0.02
+STORE = "the ranks' store does not answer: "
 DONE, SILENT = "done", "lost contact"  # why a rank ends: nothing is left to do; or others have ended
 
 
@@ -71,12 +72,12 @@ class Ranks:
                 self.store.set(f"beat/{self.place.rank}", str(count))
 
     def write(self, key: str, value: str) -> None:
-        with _contact():
+        with contact(STORE):
             self.store.set(key, value)
 
     def read(self, key: str) -> str | None:
         """The value of a key, or None where nobody has set it."""
-        with _contact():
+        with contact(STORE):
             return self.store.get(key).decode() if self.store.check([key]) else None
 
     def wait(self, key: str, rank: int) -> str:
@@ -161,7 +162,7 @@ class Ranks:
             self.wait(f"meeting/{self._meetings}", 0)
         else:
             self.write(f"meeting/{self._meetings}", "on")
-            with _contact():
+            with contact(STORE):
                 self.store.delete_key(f"meeting/{self._meetings - 2}")
 
     def ask(self, images: int, scores: Mapping[str, float | None]) -> str | None:
@@ -240,11 +241,3 @@ class Meeting(Hook):
 
 class Differing(RuntimeError):
     """A rank's state is not rank 0's."""
-
-
-@contextlib.contextmanager
-def _contact() -> Any:
-    try:
-        yield
-    except RuntimeError as error:
-        raise LostContact(f"the ranks' store does not answer: {str(error).splitlines()[0]}") from error
