@@ -18,7 +18,7 @@ gan-lab: any generator against any discriminator under any loss, on any data
   gan-lab list [KIND]                    what there is: generators, losses, datasets, experiments, ...
   gan-lab sample RUN [--num N --seed S --label L --out FILE]
                                          pictures of a trained run: a .png grid, an .npz, or a folder
-  gan-lab sample RUN --grid interpolation|classes|neighbours|directions|truncation
+  gan-lab sample RUN --grid interpolation|classes|neighbours|directions|truncation|style-mixing
                                          what the run has learnt, laid out to be judged
   gan-lab apply RUN INPUT... --out DIR   a trained translator on your own pictures, of any size
   gan-lab score RUN INPUT... [--csv FILE --maps DIR]

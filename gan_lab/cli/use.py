@@ -19,7 +19,8 @@ def sample(argv: Sequence[str]) -> int:
         "--grid", metavar="LAYOUT",
         help="interpolation: rows from one latent to another; classes: a row for each class; "
         "neighbours: samples beside the training pictures nearest to them; directions: rows along the latents' "
-        "principal directions; truncation: samples of all latents, then of those near zero",
+        "principal directions; truncation: samples of all latents, then of those near zero; style-mixing: samples "
+        "with some layers' styles of others",
     )  # fmt: skip
     parser.add_argument(
         "--truncation", type=float, metavar="PSI",

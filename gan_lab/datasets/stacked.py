@@ -5,21 +5,24 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from gan_lab.datasets.cache import Rows, cached, content_key
 from gan_lab.datasets.nested import labelled_pictures
-from gan_lab.datasets.stacked_modes import classified_modes, mode_of, modes_kl, modes_reached
-from gan_lab.datasets.store import Store, scale
+from gan_lab.datasets.stacked_modes import Classify, classified_modes, mode_of, modes_kl, modes_reached
+from gan_lab.datasets.store import Store, scale, unscale
 from gan_lab.neighbours import NearestNeighbour
-from gan_lab.registry import Positive, datasets
+from gan_lab.registry import Positive, datasets, feature_extractors
 
 CHANNELS = 3
 CHUNK = 2_000  # pictures stacked between two writes
-KNOWN = 10_000  # at most so many pictures for the classifier; more would take minutes
+KNOWN = 10_000  # at most so many pictures to find the nearest among; more would take minutes
+AT_ONCE = 1_000  # pictures classified at a time
 
 
 @datasets.register("stacked")
@@ -28,8 +31,9 @@ class Stacked:
 
     `source` is any such data set, and `path` its folder, if it reads one. The class is c0 k^2 + c1 k + c2; for digits,
     100 c0 + 10 c1 + c2. The draw is the same in every run; split "test" has its own draw, from the source's "test".
-    Metrics: `modes` and `kl` of stacked_modes.py. Their classifier is the nearest neighbour among the source's
-    pictures, which is right for 93 % of unseen digits: 26,000 real test samples reach 1,000 modes at a `kl` of 0.025.
+    Metrics: `modes` and `kl` of stacked_modes.py. Their classifier is the one that ships for the source, which is right
+    for 99.4 % of unseen digits; for other sources, and pictures of less than 28 px, the nearest neighbour among the
+    source's pictures (93 % of unseen digits).
     Raises ValueError for a source that is not grey or has no labels.
     """
 
@@ -76,11 +80,13 @@ class Stacked:
     lower_is_better = ("kl",)
 
     @functools.cached_property
-    def _known(self) -> tuple[NearestNeighbour, Tensor]:
-        """The classifier, and the share of each class in the data."""
+    def _known(self) -> tuple[Classify, Tensor]:
+        """What tells the classes of grey pictures, float [N, 1, H, W] in [-1, 1], and the share of each in the data."""
         columns = self.source.load("train").columns
         pictures, labels = columns["sample"], columns["label"]
         share = torch.bincount(labels, minlength=self.source.num_classes).double() / len(labels)
+        if shipped := _shipped(self.source):
+            return shipped, share
         # Evenly spaced rows, because a source may be sorted by class.
         chosen = torch.arange(min(KNOWN, len(labels))) * len(labels) // min(KNOWN, len(labels))
         return NearestNeighbour(scale(pictures[chosen]), labels[chosen]), share
@@ -91,6 +97,25 @@ class Stacked:
         if self._modes is None or self._modes[0] != digest:
             self._modes = digest, classified_modes(samples, self._known[0], self.source.num_classes)
         return self._modes[1]
+
+
+def _shipped(source: Any) -> Classify | None:
+    """The classifier that ships for these pictures. None where there is none, or where it takes none of their size."""
+    name = getattr(source, "feature_extractor", None)
+    if name is None:
+        return None
+    try:
+        network = feature_extractors.build(OmegaConf.create({"name": name}), sample_shape=source.sample_shape).eval()
+    except ValueError:
+        return None
+
+    @torch.no_grad()
+    def classify(pictures: Tensor) -> Tensor:
+        return torch.cat(
+            [network(unscale(rows).movedim(-1, 1)).class_logits.argmax(1) for rows in pictures.cpu().split(AT_ONCE)]
+        )
+
+    return classify
 
 
 def _digest(values: Tensor) -> str:

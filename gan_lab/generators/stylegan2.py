@@ -96,7 +96,7 @@ class StyleGAN2Generator(nn.Module):
 
     In training, a share `style_mixing` of the rows takes the styles of a second latent from a random layer on. A moving
     average of the styles is kept: with `truncation` psi, which is no setting but an attribute, samples are made from
-    mean + psi (style - mean).
+    mean + psi (style - mean). In place of latents, styles [B, layers, latent_dim] can be given, one for each layer.
     """
 
     truncation: float = 1.0
@@ -125,7 +125,7 @@ class StyleGAN2Generator(nn.Module):
         self.register_buffer("mean_style", torch.zeros(self.latent_dim))
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        picture: Tensor = self.synthesis(self.styles(z, label))
+        picture: Tensor = self.synthesis(z if z.dim() == 3 else self.styles(z, label))
         return picture
 
     def styles(self, z: Tensor, label: Tensor | None = None) -> Tensor:

@@ -25,7 +25,7 @@ from gan_lab.core.types import (
 from gan_lab.registry import NonNegative, Positive, Weight, tasks
 from gan_lab.tasks.contract import CHUNK, STANDING, Example, Layout, Parts, Signals, Task
 from gan_lab.tasks.judged import JudgedPass, check_needs, offered
-from gan_lab.tasks.layouts import classes, directions, interpolation, neighbours, truncation
+from gan_lab.tasks.layouts import classes, directions, interpolation, neighbours, style_mixing, truncation
 from gan_lab.tasks.packing import check_divides, packing_discriminator
 from gan_lab.tasks.sample_signals import SampleSignals
 
@@ -104,7 +104,7 @@ class Generation(Task):
     takes_label = True
     layouts: ClassVar[Mapping[str, Layout]] = {
         "interpolation": interpolation, "classes": classes, "neighbours": neighbours, "directions": directions,
-        "truncation": truncation,
+        "truncation": truncation, "style-mixing": style_mixing,
     }  # fmt: skip
 
     def __init__(

@@ -13,12 +13,15 @@ from gan_lab.core.runtime import inference
 from gan_lab.datasets.store import unscale
 from gan_lab.display import pictures
 from gan_lab.display.pictures import Sheet
+from gan_lab.registry import generators
 
 STEPS = 8  # pictures from one end of an interpolation to the other
 NEIGHBOURS = 7
 THRESHOLDS = (1.5, 1.0, 0.5, 0.25)  # of the truncated rows
+SHARES = (1.0, 0.7, 0.5, 0.3, 0.0)  # of a style's distance from the mean style, a row each
 LATENTS = 512  # from which directions are estimated
 WIDE = 2.0  # standard deviations from the middle of a direction to its ends
+ROWS = 2  # of each band of mixed styles
 MOST_CLASSES = 100  # rows that a picture may have
 
 
@@ -27,9 +30,7 @@ def interpolation(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet
 
     A row has one class. Smooth changes without jumps are evidence that the generator does not only copy pictures.
     """
-    z, classes = run.task.latents(2 * num, seed)
-    if labels is not None:
-        classes = labels.repeat(-(-num // len(labels)))
+    z, classes = _drawn(run, 2 * num, seed, labels)
     start, end = z[0::2, None], z[1::2, None]  # [num, 1, latent_dim]
     angle = torch.acos(torch.cosine_similarity(start, end, dim=2).clamp(-1, 1))[..., None]
     share = torch.linspace(0, 1, STEPS)[None, :, None]
@@ -72,16 +73,49 @@ def neighbours(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
 
 
 def truncation(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
-    """`num` latents in a row, and below it the same truncated (Brock et al. 2019, arXiv 1809.11096, section 3.1).
+    """`num` samples in a row, and below it the same truncated: more typical pictures, less variety.
 
-    Numbers of a latent beyond a threshold are drawn again until they lie within it: better pictures, less variety.
+    Of a generator with styles, rows go towards the mean style (Karras et al. 2019, arXiv 1812.04948, appendix B). Of
+    any other, numbers of a latent beyond a threshold are drawn again until they lie within it (Brock et al. 2019, arXiv
+    1809.11096, section 3.1).
     """
-    z, classes = run.task.latents(num, seed)
-    classes = classes if labels is None else labels.repeat(-(-num // len(labels)))[:num]
-    rows = [z, *(truncated(z, threshold, seed) for threshold in THRESHOLDS)]
+    z, classes = _drawn(run, num, seed, labels)
+    styles = _styles(run, z, classes)
+    if styles is None:
+        rows = [z, *(truncated(z, threshold, seed) for threshold in THRESHOLDS)]
+        caption = f"rows: all latents, then those within {_listed(THRESHOLDS)}"
+    else:
+        mean = run.nets["generator"].mean_style.float().cpu()
+        rows = [torch.lerp(mean, styles, share) for share in SHARES]
+        caption = f"rows: --truncation {_listed(SHARES)}"
     images = _generate(run, torch.cat(rows), None if classes is None else classes.repeat(len(rows)))
-    caption = f"rows: all latents, then those within {', '.join(f'{threshold:g}' for threshold in THRESHOLDS)}"
     return Sheet(pictures.grid(unscale(images).numpy(), columns=num), caption)
+
+
+def style_mixing(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
+    """Some of the layers' styles of the top row's samples in the left column's (Karras et al. 2019, figure 3).
+
+    Three bands of two rows: the styles of the coarse third of the layers come from above, then those of the middle
+    third, then those of the fine third. arXiv 1812.04948. Raises ValueError for a generator without styles.
+    """
+    z, classes = _drawn(run, num + ROWS, seed, labels)
+    styles = _styles(run, z, classes)
+    if styles is None:
+        names = [name for name, made in generators.classes.items() if hasattr(made, "styles")]
+        raise ValueError(
+            f"--grid style-mixing: the generator of {run.path} has no styles; these have: {', '.join(sorted(names))}"
+        )
+    above, left = styles[:num], styles[num:]
+    layers = styles.shape[1]
+    rows = [above]
+    for band in np.array_split(np.arange(layers), 3):
+        mixed = left[:, None].repeat(1, num, 1, 1)  # [ROWS, num, layers, D]
+        mixed[:, :, band] = above[None, :, band]
+        rows.append(torch.cat([left[:, None], mixed], dim=1).flatten(0, 1))
+    images = _generate(run, torch.cat(rows), None)
+    sheet = unscale(torch.cat([torch.ones_like(images[:1]), images])).numpy()  # a blank corner
+    caption = "bands: the coarse, the middle and the fine layers' styles of the top row, the others of the left column"
+    return Sheet(pictures.grid(sheet, columns=num + 1), caption)
 
 
 def truncated(z: Tensor, threshold: float, seed: int) -> Tensor:
@@ -93,37 +127,63 @@ def truncated(z: Tensor, threshold: float, seed: int) -> Tensor:
 
 
 def directions(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
-    """`num` rows, each along a principal direction from one latent (Harkonen et al. 2020, arXiv 2004.02546, section 3).
+    """`num` rows, each along a principal direction from one sample (Harkonen et al. 2020, arXiv 2004.02546, section 3).
 
-    The principal components are those of what the generator's first layer makes of many latents; a direction of latents
-    is the regression of the latents on a component's coordinate. All pictures have one class. Raises ValueError for
-    more directions than there are.
+    The principal components are those of many styles, or, for a generator without them, of what its first layer makes
+    of many latents; a direction of latents is then the regression of the latents on a component's coordinate. All
+    pictures have one class. Raises ValueError for more directions than there are.
     """
     z, classes = run.task.latents(LATENTS, seed)
     label = labels[:1] if labels is not None else None if classes is None else classes[:1]
-    steps = principal_directions(_first_layer(run, z, label), z, num)  # one standard deviation each
-    path = z[:1, None] + torch.linspace(-WIDE, WIDE, STEPS)[None, :, None] * steps[:, None]  # [num, STEPS, latent_dim]
+    styles = _styles(run, z, None if label is None else label.repeat(len(z)))
+    if styles is None:
+        start, steps = z[0], principal_directions(_first_layer(run, z, label), z, num)
+    else:
+        start, steps = styles[0], principal_directions(styles[:, 0], styles[:, 0], num)[:, None]
+    share = torch.linspace(-WIDE, WIDE, STEPS).view(1, STEPS, *[1] * start.dim())
+    path = start + share * steps[:, None]  # [num, STEPS, latent_dim], or [num, STEPS, layers, latent_dim]
     images = _generate(run, path.flatten(0, 1), None if label is None else label.repeat(num * STEPS))
     caption = f"rows: principal directions, from {-WIDE:g} to {WIDE:g} standard deviations"
     return Sheet(pictures.grid(unscale(images).numpy(), columns=STEPS), caption)
 
 
 def principal_directions(features: Tensor, z: Tensor, num: int) -> Tensor:
-    """Steps [num, latent_dim] of latents that move features [N, ...] by one standard deviation of a component.
+    """Steps [num, D] of latents or styles [N, D] that move features [N, ...] by one standard deviation of a component.
 
-    Most important first. For each component, the regression of the latents [N, latent_dim] on its coordinate. Raises
-    ValueError for more directions than the features have.
+    Most important first. For each component, the regression of the latents on its coordinate. Raises ValueError for
+    more directions than the features have.
     """
     flat = features.flatten(1).double()
     flat = flat - flat.mean(0)
     values, vectors = torch.linalg.eigh(flat @ flat.T)  # of the smaller Gram matrix: coordinates without components
     if num > (most := int((values > 1e-6 * values[-1]).sum())):
         raise ValueError(
-            f"--grid directions: the generator's first layer has {most} of them; give --num {most} or less"
+            f"--grid directions: the generator's first layer or styles have {most}; give --num {most} or less"
         )
     coordinates = vectors[:, -num:].flip(1) * len(z) ** 0.5  # [N, num], of standard deviation 1
     steps = coordinates.T @ (z.double() - z.double().mean(0)) / len(z)
     return steps.float()
+
+
+def _drawn(run: Any, num: int, seed: int, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Latents [num, latent_dim] and their classes [num]: drawn, or these in turn."""
+    z, classes = run.task.latents(num, seed)
+    return z, classes if labels is None else labels.repeat(-(-num // len(labels)))[:num]
+
+
+def _styles(run: Any, z: Tensor, label: Tensor | None) -> Tensor | None:
+    """The styles [N, layers, D] of latents [N, latent_dim] and classes [N]; None for a generator without any."""
+    with inference(run.nets, run.batch_norm, run.task.warm) as nets, torch.no_grad():
+        net = nets["generator"]
+        if not hasattr(net, "styles"):
+            return None
+        device = next(net.parameters()).device
+        styles: Tensor = net.styles(z.to(device), None if label is None else label.to(device))
+    return styles.float().cpu()
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
 
 
 def _first_layer(run: Any, z: Tensor, label: Tensor | None) -> Tensor:
@@ -148,7 +208,7 @@ def _first_layer(run: Any, z: Tensor, label: Tensor | None) -> Tensor:
 
 
 def _generate(run: Any, z: Tensor, label: Tensor | None) -> Tensor:
-    """Samples [N, ...] for latents [N, latent_dim] and classes [N]."""
+    """Samples [N, ...] for latents [N, latent_dim], or styles [N, layers, D], and classes [N]."""
     with inference(run.nets, run.batch_norm, run.task.warm) as nets:
         samples: Tensor = run.task.generate(nets, z, label)
     return run.finite(samples)
