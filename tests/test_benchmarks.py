@@ -15,7 +15,7 @@ from torch import nn
 from gan_lab.core.loop import step
 from gan_lab.generators.modulated import modulated
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import draw, mixture, plain, scale, steps, styles
+from tests.benchmarks import biggan, draw, mixture, plain, scale, steps, styles
 from tests.benchmarks.curves import Curve, Point, power_law
 from tests.benchmarks.limits import operations
 from tests.benchmarks.measure import Goal, Result, build
@@ -48,6 +48,14 @@ def test_a_plain_loop_and_our_game_are_the_same_algorithm(loop: type[plain.Plain
 def test_the_loops_on_points_and_our_game_are_the_same_algorithm(loop: type[mixture.Tutorial]) -> None:
     game = build(*RING, log_every=64).game
     assert max(differences(game, mixture.beside(game, loop, 8), 3)) < 1e-4
+
+
+def test_biggans_plain_loop_and_our_game_are_the_same_algorithm() -> None:
+    game = build(*biggan.WORDS, "generator.width=2", "discriminator.width=2", "trainer.batch_size=8", log_every=64).game
+    theirs = biggan.PlainLoop(game)
+    for optimizer in (*game.optimizers.values(), theirs.opt_g, theirs.opt_d):
+        optimizer.param_groups[0]["eps"] = 1e-3
+    assert max(differences(game, theirs, 3)) < 1e-4
 
 
 def test_another_algorithm_is_seen() -> None:

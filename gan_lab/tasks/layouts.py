@@ -174,7 +174,7 @@ def _drawn(run: Any, num: int, seed: int, labels: Tensor | None) -> tuple[Tensor
 def _styles(run: Any, z: Tensor, label: Tensor | None) -> Tensor | None:
     """The styles [N, layers, D] of latents [N, latent_dim] and classes [N]; None for a generator without any."""
     with inference(run.nets, run.batch_norm, run.task.warm) as nets, torch.no_grad():
-        net = nets["generator"]
+        net: Any = nets["generator"]
         if not hasattr(net, "styles"):
             return None
         device = next(net.parameters()).device

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from tests.benchmarks import (
+    biggan,
     compiling,
     data,
     limits,
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[int], Result]] = {
     "mixture_step": mixture.tutorial,
     "mixture_step_tuned": mixture.tuned,
     "stylegan2_step": styles.step_ratio,
+    "biggan_step": biggan.step_ratio,
     "matmul_limit": limits.matmul,
     "compile_default": compiling.default,
     "compile_primer": compiling.primer,

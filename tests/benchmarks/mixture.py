@@ -38,7 +38,7 @@ class Tutorial:
     """The game as a tutorial writes it: Adam as it comes, labels of ones and zeros, a look at the losses at times."""
 
     noise_shape: tuple[int, ...] = (LATENT_DIM,)
-    noises = 2
+    noises, labelled = 2, False
     fused: bool | None = None  # as torch decides
 
     def __init__(

@@ -19,12 +19,13 @@ CHECKED = 3  # steps whose losses are compared
 
 
 class Loop(Protocol):
-    """A plain loop. `step` updates D, then G, and returns their losses."""
+    """A plain loop. `step` updates D, then G, and returns their losses. Classes come after the noise."""
 
     net_g: nn.Module
     net_d: nn.Module
     noise_shape: tuple[int, ...]  # of one latent
     noises: int  # how many batches of noise a step takes: one where G's step trains on the fakes that D saw, else two
+    labelled: bool  # the step takes classes, too: of the real samples, and for each batch of noise
 
     def draw(self) -> tuple[Tensor, ...]:
         """A batch of real samples, and the step's noise."""
@@ -63,6 +64,8 @@ def differences(game: Game, loop: Loop, steps: int = CHECKED) -> list[float]:
         kept = Kept() if game.reuse_fakes else None
         passes = [GenerationPass(game, phase, 0, slice(0, game.batch_size), kept) for phase in game.phases]
         noise = [forward.latent.view(-1, *loop.noise_shape) for forward in passes[: loop.noises]]
+        if loop.labelled:
+            noise += [passes[0].real_label, *(forward.fake_label for forward in passes[: loop.noises])]
         expected = loop.step(passes[0].real.contiguous(), *noise)
         step(game)
         pairs = zip(losses.seen[-2:], expected, strict=True)

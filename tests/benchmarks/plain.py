@@ -39,6 +39,7 @@ class PlainLoop:
 
     noise_shape: tuple[int, ...] = (LATENT_DIM, 1, 1)  # of one latent
     noises = 2  # one for each of the two updates
+    labelled = False
 
     def __init__(
         self,
