@@ -123,8 +123,9 @@ class Run(Printed):
     ) -> dict[str, Tensor]:
         """The samples with what the task knows beside them, such as `label`, `source` and `target`: columns by name."""
         check_number(num)
+        labels = self._labels(label)  # with truncation 0, no class would make a difference
         with self.trained.truncated(truncation):
-            return self.trained.examples(num, seed, self._labels(label))
+            return self.trained.examples(num, seed, labels)
 
     def show(
         self,
@@ -136,8 +137,9 @@ class Run(Printed):
         truncation: float | None = None,
     ) -> Sheet:
         """A picture, or lines of text, that a notebook displays. `grid` is interpolation, classes or neighbours."""
+        labels = self._labels(label)
         with self.trained.truncated(truncation):
-            return sheet_of(self.trained, num, seed, self._labels(label), grid)
+            return sheet_of(self.trained, num, seed, labels, grid)
 
     def _labels(self, label: Label | None) -> Tensor | None:
         if label is None:

@@ -20,14 +20,13 @@ def facts(run: Run, name: str) -> dict[str, Any]:
     about += [(part, str(trained.config[part].name)) for part in PARTS if trained.config.get(part) is not None]
     about += [(package, str(version)) for package, version in dict(trained.about.get("versions") or {}).items()]
     known = {name: entry for name, entry in scores(run, summary) if isinstance(entry.get("value"), (int, float))}
-    shorter = short_names(known)
+    headlines = short_names({key: entry for key, entry in known.items() if is_headline(key)})
     return {
         "name": name.rstrip("/").rpartition("/")[2],
         "summary": [f"{trained.config.task.name} on {trained.config.dataset.name}", f"{trained.images:,} images"],
         "about": about,
         "scores": [
-            {"name": key, "short": shorter[key], "value": f"{entry['value']:.4g}", "how": how_taken(entry),
-             "headline": is_headline(key)}
+            {"name": key, "short": headlines.get(key), "value": f"{entry['value']:.4g}", "how": how_taken(entry)}
             for key, entry in known.items()
         ],
     }  # fmt: skip

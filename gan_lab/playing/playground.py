@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from gan_lab.commands.apply import Translator
+from gan_lab.commands.sample import has_points
 from gan_lab.commands.score import Detector
 from gan_lab.datasets.exact import SUFFIXES
 from gan_lab.datasets.store import unscale
@@ -16,9 +17,10 @@ from gan_lab.interface.runs import Run
 from gan_lab.playing.facts import facts
 from gan_lab.playing.points import FARTHEST, FRAMES, Axes, Latents, Point
 from gan_lab.playing.uploads import LARGEST, data_url, normal_scores, png, score, translate
+from gan_lab.tasks.contract import CHUNK
 
-MOST = 64  # samples of a page: the first chunk, so that each has its place in it
-CLOUD = 1000  # points of a cloud
+MOST = CHUNK  # samples of a page
+PICTURES, LINES, CLOUD = (4, 9, 16, 36, 64), (10, 20, 50), (200, 1000, 5000)  # numbers to choose from
 LARGEST_SEED = 2**53 - 1  # JavaScript's whole numbers
 
 Query = Mapping[str, str]
@@ -73,6 +75,7 @@ class Playground:
             | {
                 "pictures": self.pictures,
                 "lines": self.lines,
+                "counts": PICTURES if self.pictures else CLOUD if has_points(trained) else LINES,
                 "classes": self.classes,
                 "truncates": trained.truncates and (self.pictures or self.lines),
                 "sliders": {axes: len(steps) for axes, steps in self.latents.steps.items()} if self.pictures else {},
@@ -107,7 +110,7 @@ class Playground:
 
     def sheet(self, query: Query) -> Answer:
         """What `gan-lab sample` shows: lines of text, or one picture. Of tasks that need data, held-out ones."""
-        num, seed = whole(query, "num", 16, 1, CLOUD if self.lines else MOST), seed_in(query)
+        num, seed = whole(query, "num", 16, 1, CLOUD[-1]), seed_in(query)
         shown = self.run.show(num, seed=seed, label=self._label(query), truncation=number(query, "truncation"))
         if isinstance(shown.content, str):
             return Answer({"lines": shown.content.splitlines(), "caption": shown.caption})

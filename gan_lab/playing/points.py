@@ -21,7 +21,7 @@ Axes = Literal["directions", "coordinates"]
 
 @dataclass(frozen=True)
 class Point:
-    """Sample `index` of a seed, of a class, and how far it is moved along the first axes.
+    """Sample `index` of a seed's first CHUNK, of a class, and how far it is moved along the first axes.
 
     Axes are the principal directions of the generator, in standard deviations, or single numbers of the latent.
     """
@@ -68,19 +68,14 @@ class Latents:
         return z + torch.tensor(point.moves) @ steps[: len(point.moves)]
 
     def _made(self, z: Tensor, point: Point) -> Tensor:
-        """Pictures of latents [N, latent_dim], all of the point's class."""
-        label = None if point.label is None else torch.full((len(z),), point.label)
+        """Pictures of latents [N, latent_dim], all of the point's class, by default that of the sample."""
+        around, labels = self.trained.task.latents(CHUNK, point.seed)
+        if labels is not None and point.label is not None:
+            labels[point.index] = point.label
         if self.trained.batch_norm != "batch":
-            return generate(self.trained, z, label)
-        # Each in the place of the point's own sample: a picture depends on the others of its batch.
-        start = point.index // CHUNK * CHUNK
-        around, labels = self.trained.task.latents(start + CHUNK, point.seed)
-        around, row = around[start:].clone(), point.index - start
-        if labels is not None and label is not None:
-            labels = labels[start:].clone()
-            labels[row] = label[0]
+            return generate(self.trained, z, None if labels is None else labels[point.index].repeat(len(z)))
         made = []
-        for latent in z:
-            around[row] = latent
-            made.append(generate(self.trained, around, labels)[row])
+        for latent in z:  # each in the place of the sample, since a picture depends on the others of its batch
+            around[point.index] = latent
+            made.append(generate(self.trained, around, labels)[point.index])
         return torch.stack(made)

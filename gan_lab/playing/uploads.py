@@ -58,7 +58,7 @@ def translate(translator: Translator, content: bytes) -> dict[str, Any]:
             output = translator.output(source, file)
             translator.write(output, target)
         except Exception as error:  # decoders and layers raise whatever they like
-            raise ValueError(why_not(error, file)) from error
+            raise ValueError(why_not(error, file).replace(str(file), "the file")) from error
         if translator.made.kind == "mask":  # numbers of classes: the largest one white
             output = (output + 1) / (output + 1).max().clamp(min=1e-6) * 2 - 1
         return {

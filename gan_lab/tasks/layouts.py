@@ -202,13 +202,17 @@ def _listed(values: tuple[float, ...]) -> str:
 
 
 def first_layer(run: Any, z: Tensor, label: Tensor | None) -> Tensor:
-    """What the generator's first layer with weights makes of latents [N, latent_dim]: [N, ...]."""
+    """What the generator's first layer with weights makes of latents [N, latent_dim]: [N, ...].
+
+    Layers whose output is the same for all of them, such as one that sees the class alone, do not count.
+    """
     made: list[Tensor] = []
     first: list[nn.Module] = []
 
     def note(layer: nn.Module, inputs: Any, output: Tensor) -> None:
-        first.append(layer)
-        if layer is first[0]:
+        if not first and bool((output != output[:1]).any()):
+            first.append(layer)
+        if first and layer is first[0]:
             made.append(output.float().cpu())
 
     kinds = (nn.Linear, nn.modules.conv._ConvNd)

@@ -200,9 +200,8 @@
 
   const startMaking = () => {
     by("makes").hidden = false;
-    const counts = about.pictures ? [4, 9, 16, 25, 36, 64] : about.classes.length || !about.points ? [10, 20, 50, 64] : [];
-    options(by("num"), about.pictures ? counts : about.points ? [200, 500, 1000] : [10, 20, 50]);
-    by("num").value = about.pictures ? "16" : about.points ? "1000" : "20";
+    options(by("num"), about.counts);
+    by("num").value = about.counts[Math.floor(about.counts.length / 2)];
     options(by("class"), about.classes.map((_, i) => String(i)), about.classes);
     options(by("its-class"), about.classes.map((_, i) => String(i)), about.classes);
     by("share").max = about.frames - 1;
@@ -239,25 +238,27 @@
     if (!file) return;
     if (file.size > about.largest) throw new Error(`a file may have ${about.largest >> 20} MiB at most`);
     const stem = file.name.replace(/\.\w+$/, "");
-    by("kinds").textContent = file.name;
     if (about.detects) drawScore(await json("score", {}, file));
     else drawResult(await json("apply", { direction: by("direction").value }, file), stem);
   });
-  const drawPair = (source, result) => {
-    picture(by("source"), source);
-    picture(by("result"), result);
+  const drawPair = (source, result, words) => {
+    for (const [id, name, address] of [["source", "yours", source], ["result", words, result]]) {
+      const image = picture(by(id), address);
+      image.decode().then(() => {
+        image.nextElementSibling.textContent = `${name}, ${image.naturalWidth} x ${image.naturalHeight}`;
+      });
+    }
     by("outcome").hidden = false;
   };
   let kept = "";
   const drawResult = (found, stem) => {
-    drawPair(found.source, found.result);
+    drawPair(found.source, found.result, "result");
     if (kept) URL.revokeObjectURL(kept);
     kept = URL.createObjectURL(new Blob([bytes(found.file)]));
     saves(by("keep"), kept, `${stem}-${fileName()}${found.suffix}`);
   };
   const drawScore = (found) => {
-    drawPair(found.source, found.map);
-    by("made").textContent = "the brighter, the less normal";
+    drawPair(found.source, found.map, "the brighter, the less normal");
     const { low, high, of } = about.detects;
     by("score").textContent = found.score.toPrecision(4);
     by("above").textContent = `less normal than ${(100 * found.above).toFixed(1)} % of ${of.toLocaleString("en")} normal pictures of the run's data`;
@@ -302,7 +303,9 @@
       });
     }
     window.addEventListener("drop", (event) => {
-      file = event.dataTransfer.files[0] || file;
+      if (!event.dataTransfer.files.length) return;
+      by("file").files = event.dataTransfer.files;
+      file = by("file").files[0];
       take();
     });
     const load = latest(by("data-sheet"), async () => {
@@ -323,7 +326,7 @@
   const drawFooter = () => {
     document.title = `${about.name}: gan_lab play`;
     by("what").textContent = [about.name, ...about.summary].join(", ");
-    const first = about.scores.filter((score) => score.headline);
+    const first = about.scores.filter((score) => score.short);
     const words = first.flatMap(({ short, value }, i) => [`${i ? "  ·  " : ""}${short} `, make("b", { textContent: value })]);
     by("scores").replaceChildren(...(words.length ? words : ["This checkpoint was not scored."]));
     pairs(by("about"), about.about);
