@@ -38,16 +38,16 @@ from tests import toy_data  # noqa: F401
 ROOT = Path(__file__).parent.parent.parent
 TINY = [
     "train", "experiment=none", "trainer.images=32", "trainer.batch_size=8", "trainer.device=cpu", "trainer.threads=1",
-    "tracking.wandb.mode=disabled", "evaluation.metrics=[]", "discriminator=mlp", "discriminator.width=8",
-    "dataset=toy_pictures", "dataset.image_size=28",
+    "tracking.wandb.mode=disabled", "evaluation.metrics=[]", "dataset=toy_pictures", "dataset.image_size=28",
 ]  # fmt: skip
+JUDGE = ["discriminator=mlp", "discriminator.width=8"]
 STYLES = [
-    *TINY, "generator=stylegan2", "generator.width=4", "generator.latent_dim=16", "generator.mapping_layers=2",
+    *TINY, *JUDGE, "generator=stylegan2", "generator.width=4", "generator.latent_dim=16", "generator.mapping_layers=2",
     "generator.conditioning=concat",
 ]  # fmt: skip
 TRANSLATION = [
     *TINY, "task=translation", "generator=srresnet", "generator.width=4", "generator.blocks=1",
-    "degradation=super_resolution", "discriminator=patchgan", "discriminator.layers=1",
+    "degradation=super_resolution", "discriminator=patchgan", "discriminator.layers=1", "discriminator.width=4",
 ]  # fmt: skip
 
 
@@ -64,8 +64,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> gan_lab.Run:
 
 @pytest.fixture(scope="module")
 def translator(tmp_path_factory: pytest.TempPathFactory) -> gan_lab.Run:
-    words = [word for word in TRANSLATION if word not in ("discriminator=mlp", "discriminator.width=8")]
-    return trained([*words, "discriminator.width=4"], tmp_path_factory.mktemp("translator"))
+    return trained(TRANSLATION, tmp_path_factory.mktemp("translator"))
 
 
 def served(run: gan_lab.Run) -> Iterator[Server]:
@@ -166,7 +165,7 @@ def test_the_picture_at_a_point_is_that_sample(server: Server, run: gan_lab.Run)
 
 @pytest.mark.parametrize("statistics", ["batch", "standing"])
 def test_a_point_is_its_sample_whatever_batch_norm_does(statistics: str, tmp_path: Path) -> None:
-    words = [*TINY, "generator=dcgan", "generator.width=4", f"evaluation.batch_norm={statistics}"]
+    words = [*TINY, *JUDGE, "generator=dcgan", "generator.width=4", f"evaluation.batch_norm={statistics}"]
     run = trained(words, tmp_path)
     expected = stored(run.sample(8, seed=1))
     playground = Playground(gan_lab.load(run.path, device="cpu"), "run")
@@ -219,7 +218,7 @@ def test_the_page_is_told_what_there_is(server: Server, run: gan_lab.Run) -> Non
 
 def test_scores_are_those_of_the_checkpoint(tmp_path: Path) -> None:
     words = [
-        *TINY[:-2], "generator=mlp", "generator.width=8", "dataset=mixture", "dataset.samples=64", "evaluation.every=16",
+        *TINY[:-2], *JUDGE, "generator=mlp", "generator.width=8", "dataset=mixture", "dataset.samples=64", "evaluation.every=16",
         "evaluation.samples=16", "evaluation.selection_samples=16", "trainer.checkpoint_every=16",
     ]  # fmt: skip
     run = trained([word for word in words if word != "evaluation.metrics=[]"], tmp_path)

@@ -89,7 +89,7 @@
   let frames = []; // from it to another seed
   const common = () => ({ truncation: by("truncation").value === "1" ? "" : by("truncation").value });
   const wanted = () => ({ seed: by("seed").value, num: by("num").value, label: by("class").value, ...common() });
-  const nameOf = (label) => (label === null || !about.classes.length ? "" : about.classes[label]);
+  const nameOf = (label) => (/^\d+$/.test(about.classes[label]) ? `class ${about.classes[label]}` : about.classes[label]);
 
   const drawSheet = (found, sheet, caption, link, name) => {
     const lines = found.lines && make("ol", {}, ...found.lines.map((line) => make("li", { textContent: line })));
@@ -129,13 +129,20 @@
     ...point, ...common(), axes: axes(), moves: moves().some((move) => move !== "0") ? moves().join(",") : "",
   });
 
+  let chosen = ""; // what was asked for when it was chosen
   const choose = (seed, index) => {
+    const before = chosen;
+    chosen = [seed, index, by("class").value].join();
+    if (chosen === before) return mark(), moved(); // of another truncation: class and sliders stay
     point = { seed, index, label: labels ? labels[index] : null };
     if (labels) by("its-class").value = String(point.label);
-    [...by("grid").children].forEach((button, i) => button.setAttribute("aria-pressed", String(i === index)));
+    mark();
     by("chosen").hidden = false;
     reset();
   };
+
+  const mark = () =>
+    [...by("grid").children].forEach((button, i) => button.setAttribute("aria-pressed", String(i === point.index)));
 
   let alone = ""; // the picture at the point itself
   const show = () => {
@@ -144,7 +151,7 @@
     if (!source) return;
     const moved = moves().some((move) => move !== "0") ? ", moved" : "";
     const name = `seed ${point.seed}, sample ${point.index}${point.label === null ? "" : `, ${nameOf(point.label)}`}${moved}`;
-    const way = at ? `, ${Math.round((100 * at) / of)} % of the way to seed ${by("end").value || 0}` : "";
+    const way = at ? `, ${Math.round((100 * at) / of)}% of the way to seed ${by("end").value || 0}` : "";
     by("which").textContent = name + way;
     picture(by("picture"), source, name + way);
     saves(by("download"), source, `${fileName("seed", point.seed, "sample", point.index, ...(at ? ["frame", at] : []))}.png`);
@@ -162,7 +169,7 @@
     frames = (await json("path", { ...where(), end: by("end").value || "0" })).pictures;
     const shown = Array.from({ length: STRIP }, (_, i) => Math.round((i * (frames.length - 1)) / (STRIP - 1)));
     const buttons = shown.map((at) => {
-      const name = `${Math.round((100 * at) / (frames.length - 1))} % of the way`;
+      const name = `${Math.round((100 * at) / (frames.length - 1))}% of the way`;
       return make("button", { type: "button", value: at, title: name, onclick: () => stepTo(at) }, picture(new Image(), frames[at], name));
     });
     by("strip").replaceChildren(...buttons);
