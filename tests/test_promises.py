@@ -178,8 +178,8 @@ def test_whatever_listens_while_a_run_is_tracked_listens_on_this_machine_alone(w
 
 
 def test_nothing_of_ours_opens_a_port() -> None:
-    """Ray's own dashboard is left out, too. Processes of one run meet at a port of loopback, and a page is played at one:
-    `run/launch.py` and `playing/server.py` alone.
+    """Ray's own dashboard is left out, too. Ports of loopback alone are opened, by two files: `run/launch.py`, where
+    the processes of one run meet, and `playing/server.py`, which serves a page.
     """
     names = {"bind", "listen", "HTTPServer", "ThreadingHTTPServer", "TCPServer", "create_server", "start_server"}
     launch, page = ROOT / "gan_lab/run/launch.py", ROOT / "gan_lab/playing/server.py"

@@ -47,8 +47,8 @@ def play(argv: Sequence[str]) -> int:
     """Play with a trained run in a web page."""
     parser = Parser(
         prog="gan-lab play",
-        description="A web page on this machine, at 127.0.0.1 alone, to play with a trained run: seeds, classes, latents "
-        "by sliders and interpolation of a generator; your own pictures through a translator or a detector. Ctrl-C ends.",
+        description="A web page to play with a trained run: seeds, classes, sliders and interpolation of a generator, "
+        "your own pictures through a translator or a detector. It is at 127.0.0.1, for this machine alone.",
     )
     parser.add_argument("run", metavar="RUN", help="a run directory, an exported file, or hf://OWNER/NAME")
     parser.add_argument("--port", type=int, metavar="N", help="0: any that is free (7860, or any if that is taken)")

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from gan_lab.commands.apply import Translator
 from gan_lab.commands.sample import has_points
 from gan_lab.commands.score import Detector
+from gan_lab.datasets.decoding import LOSSLESS, LOSSY
 from gan_lab.datasets.exact import SUFFIXES
 from gan_lab.datasets.store import unscale
 from gan_lab.interface.runs import Run
@@ -83,7 +84,7 @@ class Playground:
                 "farthest": FARTHEST,
                 "directions": [*self.translators],
                 "detects": normal_scores(self.detector) if self.detector else None,
-                "suffixes": sorted(SUFFIXES),
+                "suffixes": sorted(SUFFIXES if self.translators else LOSSLESS | LOSSY),
                 "largest": LARGEST,
             }
         )

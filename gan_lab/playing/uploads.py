@@ -21,7 +21,7 @@ from gan_lab.datasets.store import unscale
 from gan_lab.display.pictures import heat, save_image
 from gan_lab.generators.sources import shown
 
-LARGEST = 32 << 20  # bytes of a file
+LARGEST = 32 << 20  # bytes of a file; the decoders have limits of their own, of pixels
 MOST_PIXELS = 4_000_000  # of an output: a CPU takes seconds for so many, and nobody else is served meanwhile
 BINS = 40  # of the histogram of normal scores
 # How files begin that are not recognized by the decoder of all others.

@@ -268,7 +268,7 @@
     drawPair(found.source, found.map, "the brighter, the less normal");
     const { low, high, of } = about.detects;
     by("score").textContent = found.score.toPrecision(4);
-    by("above").textContent = `less normal than ${(100 * found.above).toFixed(1)} % of ${of.toLocaleString("en")} normal pictures of the run's data`;
+    by("above").textContent = `less normal than ${(100 * found.above).toFixed(1)}% of ${of.toLocaleString("en")} normal pictures of the run's data`;
     const share = high > low ? Math.min(Math.max((found.score - low) / (high - low), 0), 1) : 0.5;
     const mark = make("i");
     mark.style.left = `${100 * share}%`;
@@ -291,7 +291,8 @@
   const startTaking = () => {
     by("takes").hidden = false;
     by("file").accept = about.suffixes.join(",");
-    by("kinds").textContent = `PNG, JPEG, TIFF, DICOM, .npy and others, up to ${about.largest >> 20} MiB; it stays on this machine`;
+    const kinds = about.suffixes.includes(".npy") ? "PNG, JPEG, TIFF, DICOM, .npy" : "PNG, JPEG, TIFF";
+    by("kinds").textContent = `${kinds} and others, up to ${about.largest >> 20} MiB; it stays on this machine`;
     if (about.directions.length > 1) {
       options(by("direction"), about.directions, about.directions.map((name) => name.replaceAll("_", " ")));
       by("way").hidden = false;
