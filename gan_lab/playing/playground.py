@@ -16,7 +16,7 @@ from gan_lab.datasets.exact import SUFFIXES
 from gan_lab.datasets.store import unscale
 from gan_lab.interface.runs import Run
 from gan_lab.playing.facts import facts
-from gan_lab.playing.points import FARTHEST, FRAMES, Axes, Latents, Point
+from gan_lab.playing.points import FARTHEST, FRAMES, Axes, Point, Points
 from gan_lab.playing.uploads import LARGEST, data_url, normal_scores, png, score, translate
 from gan_lab.tasks.contract import CHUNK
 
@@ -56,7 +56,7 @@ class Playground:
         ways = (task.directions or {"": ()}) if task.translates else ()
         self.translators = {way: Translator(trained, None, way or None) for way in ways}
         self.detector = Detector(trained) if task.detects else None
-        self.latents = Latents(trained)
+        self.points = Points(trained)
         self.asked: dict[str, Callable[[Query], Answer]] = {"/about": self.about, "/sheet": self.sheet}
         if self.pictures:
             self.asked |= {"/samples": self.samples, "/picture.png": self.picture, "/path": self.path}
@@ -79,7 +79,7 @@ class Playground:
                 "counts": PICTURES if self.pictures else CLOUD if has_points(trained) else LINES,
                 "classes": self.classes,
                 "truncates": trained.truncates and (self.pictures or self.lines),
-                "sliders": {axes: len(steps) for axes, steps in self.latents.steps.items()} if self.pictures else {},
+                "sliders": {axes: len(steps) for axes, steps in self.points.steps.items()} if self.pictures else {},
                 "frames": FRAMES,
                 "farthest": FARTHEST,
                 "directions": [*self.translators],
@@ -100,13 +100,13 @@ class Playground:
     def picture(self, query: Query) -> Answer:
         """The picture at a point."""
         with self.run.trained.truncated(number(query, "truncation")):
-            made = self.latents.picture(self._point(query))
+            made = self.points.picture(self._point(query))
         return Answer(png(unscale(made)[0].numpy()), "image/png")
 
     def path(self, query: Query) -> Answer:
         """Pictures from a point to the first sample of the seed `end`."""
         with self.run.trained.truncated(number(query, "truncation")):
-            made = self.latents.path(self._point(query), seed_in(query, "end"))
+            made = self.points.path(self._point(query), seed_in(query, "end"))
         return Answer({"pictures": [data_url(pixels) for pixels in unscale(made).numpy()]})
 
     def sheet(self, query: Query) -> Answer:

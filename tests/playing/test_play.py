@@ -30,7 +30,7 @@ from gan_lab.core.runtime import inference
 from gan_lab.datasets.store import unscale
 from gan_lab.display.style import STYLE
 from gan_lab.playing.playground import Playground
-from gan_lab.playing.points import FRAMES, SLIDERS, Latents, Point
+from gan_lab.playing.points import FRAMES, SLIDERS, Point, Points
 from gan_lab.playing.server import WEB, Server
 from gan_lab.playing.uploads import LARGEST, as_file
 from tests import toy_data  # noqa: F401
@@ -199,10 +199,10 @@ def test_sliders_add_to_the_latent(server: Server, run: gan_lab.Run) -> None:
 
 def test_directions_are_of_the_first_layer_that_sees_the_latent(run: gan_lab.Run) -> None:
     """Not of the one that sees the class alone, which comes before it."""
-    latents = Latents(run.trained)
-    assert latents.steps["directions"].shape == (SLIDERS, run.trained.task.latent_dim)
+    points = Points(run.trained)
+    assert points.steps["directions"].shape == (SLIDERS, run.trained.task.latent_dim)
     assert run.show(2, grid="directions").content.ndim == 3  # type: ignore[union-attr]
-    still, there = (latents.picture(Point(0, 0, 1, "directions", moves)) for moves in ((), (3.0,)))
+    still, there = (points.picture(Point(0, 0, 1, "directions", moves)) for moves in ((), (3.0,)))
     assert not torch.allclose(still, there, atol=1e-3)
 
 
