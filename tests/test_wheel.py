@@ -32,7 +32,7 @@ def test_the_wheel_lists_trains_and_samples_from_elsewhere(tmp_path: Path) -> No
     (wheel,) = tmp_path.glob("hydra_gan_lab-*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"gan_lab/conf/config.yaml", "gan_lab/experiments/ring.yaml"} <= names
-    assert "gan_lab/py.typed" in names
+    assert {"gan_lab/py.typed", "gan_lab/playing/web/play.html", "gan_lab/display/style.css"} <= names
     assert "gan_lab/feature_extractors/weights/mnist5k.safetensors" in names
     assert not any(name.startswith(("tests", "conf")) for name in names)
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"

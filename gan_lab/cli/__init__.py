@@ -20,6 +20,7 @@ gan-lab: any generator against any discriminator under any loss, on any data
                                          pictures of a trained run: a .png grid, an .npz, or a folder
   gan-lab sample RUN --grid interpolation|classes|neighbours|directions|truncation|style-mixing
                                          what the run has learnt, laid out to be judged
+  gan-lab play RUN                       a web page, to play with seeds, sliders, or your own pictures
   gan-lab apply RUN INPUT... --out DIR   a trained translator on your own pictures, of any size
   gan-lab score RUN INPUT... [--csv FILE --maps DIR]
                                          how far from normal your own pictures are, by a trained detector
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     commands = {"list": list_parts, "sample": use.sample, "apply": use.apply, "evaluate": use.evaluate}
     commands |= {"score": use.score, "export": use.export, "compare": look.compare, "show": look.show}
-    commands |= {"watch": look.watch, "push": use.push, "dashboard": look.dashboard}
+    commands |= {"watch": look.watch, "push": use.push, "dashboard": look.dashboard, "play": use.play}
     if not words or words[0] in ("-h", "--help", "help", "--version", "-V"):
         print(f"gan-lab {__version__}\n" if words and "v" in words[0].lower() else HELP, end="")
         return 0 if words else 2

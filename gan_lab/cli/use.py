@@ -1,4 +1,4 @@
-"""Commands that use a trained run: sample, apply, score, evaluate, export, push."""
+"""Commands that use a trained run: sample, play, apply, score, evaluate, export, push."""
 
 from __future__ import annotations
 
@@ -41,6 +41,23 @@ def sample(argv: Sequence[str]) -> int:
     )  # fmt: skip
     print(said)
     return 0
+
+
+def play(argv: Sequence[str]) -> int:
+    """Play with a trained run in a web page."""
+    parser = Parser(
+        prog="gan-lab play",
+        description="A web page to play with a trained run: seeds, classes, sliders and interpolation of a generator, "
+        "your own pictures through a translator or a detector. It is at 127.0.0.1, for this machine alone.",
+    )
+    parser.add_argument("run", metavar="RUN", help="a run directory, an exported file, or hf://OWNER/NAME")
+    parser.add_argument("--port", type=int, metavar="N", help="0: any that is free (7860, or any if that is taken)")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    parser.add_loading()
+    given = parser.parse_args(argv)
+    from gan_lab.playing.command import play as serve
+
+    return serve(given.run, which=given.checkpoint, device=given.device, port=given.port, opens=given.open)
 
 
 def apply(argv: Sequence[str]) -> int:

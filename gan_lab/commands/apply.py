@@ -68,7 +68,7 @@ def apply_to_files(
                 except OSError:  # of the folder that is written to: the next file would fare no better
                     raise
                 except Exception as error:  # decoders and layers raise whatever they like
-                    failures[file] = _why(error, file)
+                    failures[file] = why_not(error, file)
     finally:
         for file, why in failures.items():
             print(printable(f"gan-lab: {file}: {why}"), file=sys.stderr)
@@ -80,7 +80,8 @@ def apply_to_files(
     return 2 if failures else 0
 
 
-def _why(error: Exception, file: Path) -> str:
+def why_not(error: Exception, file: Path) -> str:
+    """In a line, why a file could not be done."""
     if out_of_memory(error):
         return "memory does not suffice; give a smaller --tile, such as 64"
     why = one_line(error)[:200].removeprefix(f"{file}: ")
@@ -137,10 +138,17 @@ class Translator:
         self.tell: Callable[[str], object] = print
 
     def __call__(self, file: Path, target: Path) -> None:
+        self.write(self.output(self.source(file), file), target)
+
+    def source(self, file: Path) -> Tensor:
+        """What the network is given of a file, [1, C, h, w]."""
         pixels, alpha = with_channels(read_array(file), self.given.shape[0])
         if self.clips and self.value_range is not None:
             pixels = pixels.astype(np.float32).clip(*self.value_range)
-        source = self._source(scaled(pixels, self.given.dtype, self.value_range), alpha)
+        return self._source(scaled(pixels, self.given.dtype, self.value_range), alpha)
+
+    def output(self, source: Tensor, file: Path) -> Tensor:
+        """What is to be written of a source, [1, C', h', w']. `file` is named where memory runs out."""
         ran_out: list[str] = []
         task, finite, nets = self.trained.task, self.trained.finite, self.trained.nets
 
@@ -151,8 +159,9 @@ class Translator:
             output = translated(translate, source, self.factor, self.tile, tell=ran_out.append)
         for line in ran_out:
             self.tell(f"{file}: {line}")
-        self._write(task.in_file(output), target)
         self.tiled += bool(ran_out) or tile_side(source.shape[2], source.shape[3], self.factor, self.tile) > 0
+        made: Tensor = task.in_file(output)
+        return made
 
     def _source(self, picture: Tensor, alpha: Tensor | None) -> Tensor:
         source: Tensor = self.trained.task.source_of(picture, alpha)
@@ -160,7 +169,7 @@ class Translator:
             raise ValueError("it has transparent pixels, which this run does not take: save it without")
         return source
 
-    def _write(self, output: Tensor, target: Path) -> None:
+    def write(self, output: Tensor, target: Path) -> None:
         """There whole or not at all."""
         values = unscale(output, getattr(torch, self.made.dtype))[0].numpy()
         if self.made.dtype == "float32" and self.value_range is not None:

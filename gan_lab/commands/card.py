@@ -64,20 +64,21 @@ def _scores(metrics: Mapping[str, Any]) -> list[str]:
     known = {name: entry for name, entry in metrics.items() if isinstance(entry.get("value"), (int, float))}
     if not known:
         return ["It was not scored."]
-    rows = [f"| {_plain(name)} | {entry['value']:.4g} | {_beside(entry)} |" for name, entry in known.items()]
+    rows = [f"| {_plain(name)} | {entry['value']:.4g} | {_plain(how_taken(entry))} |" for name, entry in known.items()]
     versions = next(iter(known.values())).get("versions")
     said = ", ".join(f"{package} {version}" for package, version in dict(versions or {}).items()) or "gan_lab"
     table = ["| score | value | how it was taken |", "|---|---|---|", *rows]
     return [*table, "", f"Computed with {_plain(said)}. Numbers that were not taken alike cannot be compared."]
 
 
-def _beside(entry: Mapping[str, Any]) -> str:
+def how_taken(entry: Mapping[str, Any]) -> str:
+    """A score's provenance in a line."""
     found = []
     for key, word in BESIDE:
         if (value := entry.get(key)) is not None:
             shown = ", ".join(map(str, value)) if isinstance(value, list) else value
             found.append(f"{word} {f'{value:.3g}' if isinstance(value, float) else shown}")
-    return _plain("; ".join(found))
+    return "; ".join(found)
 
 
 def _training(about: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:

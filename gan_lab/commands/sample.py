@@ -80,13 +80,12 @@ def write_samples(
     if out.suffix == "" and has_points(trained):
         raise ValueError(f"--out {out}: {run} makes points, not pictures; give a .png or an .npz")
     labels = None if label is None else trained.labels(label)
-    if truncation is not None:
-        trained.truncate(truncation)
-    if grid:
-        sheet = sheet_of(trained, num, seed, labels, grid)
+    with trained.truncated(truncation):
+        sheet = sheet_of(trained, num, seed, labels, grid) if grid else None
+        examples = {} if grid else trained.examples(num or 64, seed, labels)
+    if sheet is not None:
         save_sheet(sheet, out)
         return _said(sheet, out)
-    examples = trained.examples(num or 64, seed, labels)
     if out.suffix == ".npz":
         dtype = trained.columns[trained.task.reference].dtype if trained.task.reference in trained.columns else "uint8"
         np.savez_compressed(out, **as_arrays(examples, dtype))  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from gan_lab.datasets.store import scale
 from gan_lab.display.pictures import Sheet, heat, save_sheet
 from gan_lab.display.terminal import terminal
 from gan_lab.run.trained_run import TrainedRun
-from gan_lab.tasks.contract import joined
+from gan_lab.tasks.contract import Example, joined
 from gan_lab.tracking.outputs import check_output, check_outside_runs
 
 TOGETHER = 64  # pictures in a batch
@@ -109,15 +109,20 @@ class Detector:
             known = {file: pixels for file, pixels in read.items() if not isinstance(pixels, str)}
             if not known:
                 continue
-            pictures = scale(torch.from_numpy(np.stack([*known.values()])))
-            with inference(self.trained.nets, self.trained.batch_norm) as nets:
-                found = self.trained.task.detect(nets, pictures)
-            scores = self.trained.finite(found["score"])
-            above = torch.searchsorted(self.normal, scores) / max(len(self.normal), 1)
+            found = self.detected([*known.values()])
             for row, file in enumerate(known):
                 if file in places:
                     save_sheet(Sheet(heat(found["map"][row : row + 1])[0]), places[file])
-                yield Scored(file, float(scores[row]), float(above[row]))
+                yield Scored(file, float(found["score"][row]), float(found["above"][row]))
+
+    def detected(self, pixels: Sequence[np.ndarray]) -> Example:
+        """`score` [B], the share `above` [B] and the `map` [B, H, W] of pictures uint8 [H, W, C] of the run's size."""
+        pictures = scale(torch.from_numpy(np.stack(pixels)))
+        with inference(self.trained.nets, self.trained.batch_norm) as nets:
+            found = self.trained.task.detect(nets, pictures)
+        scores = self.trained.finite(found["score"])
+        above = torch.searchsorted(self.normal, scores) / max(len(self.normal), 1)
+        return {"score": scores, "above": above, "map": found["map"]}
 
 
 def _report(scored: Sequence[Scored]) -> str:

@@ -17,6 +17,7 @@ from gan_lab.comparing.sheets import samples
 from gan_lab.comparing.statistics import interquartile_weights
 from gan_lab.comparing.table import headline, health, verdict
 from gan_lab.config.identity import short_keys
+from gan_lab.display.style import STYLE
 from gan_lab.display.terminal import shortened
 from gan_lab.tracking.run_directory import SELECTION
 
@@ -37,7 +38,7 @@ def render(comparison: Comparison) -> str:
 
     content = json.dumps(payload(comparison), separators=(",", ":"), default=str).replace("<", "\\u003c")
     parts = {
-        "style": (WEB / "page.css").read_text(),
+        "style": STYLE.read_text() + (WEB / "page.css").read_text(),
         "plotly": get_plotlyjs(),
         "data": content,
         "script": (WEB / "page.js").read_text(),

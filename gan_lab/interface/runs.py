@@ -107,24 +107,39 @@ class Run(Printed):
 
     # -- what it makes -------------------------------------------------------------------------------------------------
 
-    def sample(self, num: int = 64, *, seed: int = 0, label: Label | None = None) -> Tensor:
+    def sample(
+        self, num: int = 64, *, seed: int = 0, label: Label | None = None, truncation: float | None = None
+    ) -> Tensor:
         """Up to `num` samples, on the CPU: pictures float32 [N, C, H, W] in [-1, 1], points [N, 2], or tokens [N, L].
 
         A seed gives the same ones anywhere. `label` is a class, by number or name, or several, which take turns.
+        `truncation` below 1 gives more typical and less varied ones, of networks with a mean style (1; -2 to 2).
         Translators, autoencoders and the like make samples of held-out data.
         """
-        return self.examples(num, seed=seed, label=label)["sample"]
+        return self.examples(num, seed=seed, label=label, truncation=truncation)["sample"]
 
-    def examples(self, num: int = 64, *, seed: int = 0, label: Label | None = None) -> dict[str, Tensor]:
+    def examples(
+        self, num: int = 64, *, seed: int = 0, label: Label | None = None, truncation: float | None = None
+    ) -> dict[str, Tensor]:
         """The samples with what the task knows beside them, such as `label`, `source` and `target`: columns by name."""
         check_number(num)
-        return self.trained.examples(num, seed, self._labels(label))
+        labels = self._labels(label)  # with truncation 0, no class would make a difference
+        with self.trained.truncated(truncation):
+            return self.trained.examples(num, seed, labels)
 
     def show(
-        self, num: int | None = None, *, seed: int = 0, label: Label | None = None, grid: str | None = None
+        self,
+        num: int | None = None,
+        *,
+        seed: int = 0,
+        label: Label | None = None,
+        grid: str | None = None,
+        truncation: float | None = None,
     ) -> Sheet:
         """A picture, or lines of text, that a notebook displays. `grid` is interpolation, classes or neighbours."""
-        return sheet_of(self.trained, num, seed, self._labels(label), grid)
+        labels = self._labels(label)
+        with self.trained.truncated(truncation):
+            return sheet_of(self.trained, num, seed, labels, grid)
 
     def _labels(self, label: Label | None) -> Tensor | None:
         if label is None:

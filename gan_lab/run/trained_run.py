@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class TrainedRun:
         self, path: Path, device: str = "auto", which: str = "newest", saved: saved_runs.Saved | None = None
     ) -> None:
         self.path = path
+        self._standing: contextlib.ExitStack | None = None
         with named(path):
             self._load(saved or saved_runs.read(path, which), device)
 
@@ -146,20 +148,47 @@ class TrainedRun:
         """
         if not -2 <= psi <= 2:
             raise ValueError(f"--truncation {psi:g}: it must be at least -2 and at most 2; 1 changes nothing")
-        able: list[Any] = [net for net in self.nets.values() if hasattr(net, "truncation")]
-        if not able:
+        if not self.truncates:
             names = [name for name, cls in registry.generators.classes.items() if hasattr(cls, "truncation")]
             raise ValueError(
                 f"--truncation {psi:g}: the networks of {self.path} have no mean style to go towards; these generators "
                 f"have one: {', '.join(sorted(names))}"
             )
-        for net in able:
+        for net in self._with_mean_style:
             net.truncation = psi
+
+    @contextlib.contextmanager
+    def truncated(self, psi: float | None) -> Iterator[None]:
+        """A context of `truncate`; None changes nothing."""
+        before = [net.truncation for net in self._with_mean_style]
+        try:
+            if psi is not None:
+                self.truncate(psi)
+            yield
+        finally:
+            for net, usual in zip(self._with_mean_style, before, strict=True):
+                net.truncation = usual
+
+    @property
+    def truncates(self) -> bool:
+        """Whether `truncate` can do something."""
+        return bool(self._with_mean_style)
+
+    @property
+    def _with_mean_style(self) -> list[Any]:
+        return [net for net in self.nets.values() if hasattr(net, "truncation")]
 
     @property
     def batch_norm(self) -> str:
         """The statistics of batch norm for examples: `running` ones, each `batch`'s own, or `standing` ones."""
-        return self._evaluation.batch_norm
+        return "running" if self._standing else self._evaluation.batch_norm
+
+    def settle(self) -> None:
+        """Take standing statistics now, and keep them, where each call would take its own, at some seconds each."""
+        if self.batch_norm == "standing":
+            stack = contextlib.ExitStack()
+            stack.enter_context(inference(self.nets, "standing", self.task.warm))
+            self._standing = stack
 
     @functools.cached_property
     def dataset(self) -> Any:

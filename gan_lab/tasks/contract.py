@@ -103,6 +103,16 @@ class Task:
 
         return as_it_is_used(self, nets, data, direction)
 
+    generates: bool = False  # whether examples are made of latents alone: it then has `latents` and `generate`
+
+    def latents(self, num: int, seed: int) -> tuple[Tensor, Tensor | None]:
+        """Latents [num, latent_dim] and classes [num], or None: those of the first `num` examples of a seed."""
+        raise NotImplementedError(f"{type(self).__name__} has no latents")
+
+    def generate(self, nets: nn.ModuleDict, z: Tensor, label: Tensor | None) -> Tensor:
+        """Samples [N, ...] on the CPU for given latents and classes, made by `nets` in their current mode."""
+        raise NotImplementedError(f"{type(self).__name__} generates nothing")
+
     for_training: frozenset[str] = frozenset()  # modules of the task, besides `nets`, that only training needs
 
     def warm(self, nets: nn.ModuleDict) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -119,6 +119,7 @@ class Contrastive(Task):
     averaged = ("generator",)
     forward_pass = ContrastivePass
     reference = "b"
+    directions: ClassVar[Mapping[str, tuple[str, str]]] = {"a_to_b": ("a", "b")}
     needs_data = deterministic = translates = True
     conditional = False  # no network looks at labels
 
@@ -188,7 +189,7 @@ class Contrastive(Task):
             yield example
 
     @torch.no_grad()
-    def translate(self, nets: nn.ModuleDict, source: Tensor) -> Tensor:
+    def translate(self, nets: nn.ModuleDict, source: Tensor, direction: str = "a_to_b") -> Tensor:
         """Pictures [B, C, h, w] of any size, translated, on the CPU."""
         made: Tensor = nets["generator"](source.to(device_of(nets)))
         return made.float().cpu()

@@ -101,7 +101,7 @@ class Generation(Task):
     averaged = ("generator",)
     forward_pass = GenerationPass
     columns = frozenset({"sample", "label"})
-    takes_label = True
+    generates = takes_label = True
     layouts: ClassVar[Mapping[str, Layout]] = {
         "interpolation": interpolation, "classes": classes, "neighbours": neighbours, "directions": directions,
         "truncation": truncation, "style-mixing": style_mixing,

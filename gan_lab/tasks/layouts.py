@@ -31,13 +31,22 @@ def interpolation(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet
     A row has one class. Smooth changes without jumps are evidence that the generator does not only copy pictures.
     """
     z, classes = _drawn(run, 2 * num, seed, labels)
-    start, end = z[0::2, None], z[1::2, None]  # [num, 1, latent_dim]
-    angle = torch.acos(torch.cosine_similarity(start, end, dim=2).clamp(-1, 1))[..., None]
-    share = torch.linspace(0, 1, STEPS)[None, :, None]
-    path = (((1 - share) * angle).sin() * start + (share * angle).sin() * end) / angle.sin()
+    path = great_circles(z[0::2], z[1::2], STEPS)
     rows = None if classes is None else classes[:num].repeat_interleave(STEPS)
-    images = _generate(run, path.flatten(0, 1), rows)
+    images = generate(run, path.flatten(0, 1), rows)
     return Sheet(pictures.grid(unscale(images).numpy(), columns=STEPS))
+
+
+def great_circles(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """Latents [N, steps, latent_dim] from `start` to `end` [N, latent_dim], both included.
+
+    Where a circle is not defined, between latents of one direction or of opposite ones, the way is straight.
+    """
+    start, end = start[:, None], end[:, None]
+    angle = torch.acos(torch.cosine_similarity(start, end, dim=2).clamp(-1, 1))[..., None]
+    share = torch.linspace(0, 1, steps)[None, :, None]
+    path = (((1 - share) * angle).sin() * start + (share * angle).sin() * end) / angle.sin()
+    return torch.where(angle.sin() > 1e-3, path, torch.lerp(start, end, share))
 
 
 def classes(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
@@ -48,7 +57,7 @@ def classes(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
             raise ValueError(f"--grid classes: {count:,} rows are too many; choose some with --label 0,1,2")
         labels = run.labels(",".join(map(str, range(count))) or "0")
     z, _ = run.task.latents(num, seed)
-    images = _generate(run, z.repeat(len(labels), 1), labels.repeat_interleave(num))
+    images = generate(run, z.repeat(len(labels), 1), labels.repeat_interleave(num))
     names = run.about.get("class_names")
     caption = "rows: " + ", ".join(names[i] if names else str(i) for i in labels.tolist())
     return Sheet(pictures.grid(unscale(images).numpy(), columns=num), caption)
@@ -80,7 +89,7 @@ def truncation(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
     1809.11096, section 3.1).
     """
     z, classes = _drawn(run, num, seed, labels)
-    styles = _styles(run, z, classes)
+    styles = styles_of(run, z, classes)
     if styles is None:
         rows = [z, *(truncated(z, threshold, seed) for threshold in THRESHOLDS)]
         caption = f"rows: all latents, then those within {_listed(THRESHOLDS)}"
@@ -88,7 +97,7 @@ def truncation(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
         mean = run.nets["generator"].mean_style.float().cpu()
         rows = [torch.lerp(mean, styles, share) for share in SHARES]
         caption = f"rows: --truncation {_listed(SHARES)}"
-    images = _generate(run, torch.cat(rows), None if classes is None else classes.repeat(len(rows)))
+    images = generate(run, torch.cat(rows), None if classes is None else classes.repeat(len(rows)))
     return Sheet(pictures.grid(unscale(images).numpy(), columns=num), caption)
 
 
@@ -99,7 +108,7 @@ def style_mixing(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
     third, then those of the fine third. arXiv 1812.04948. Raises ValueError for a generator without styles.
     """
     z, classes = _drawn(run, num + ROWS, seed, labels)
-    styles = _styles(run, z, classes)
+    styles = styles_of(run, z, classes)
     if styles is None:
         names = [name for name, made in generators.classes.items() if hasattr(made, "styles")]
         raise ValueError(
@@ -112,7 +121,7 @@ def style_mixing(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
         mixed = left[:, None].repeat(1, num, 1, 1)  # [ROWS, num, layers, D]
         mixed[:, :, band] = above[None, :, band]
         rows.append(torch.cat([left[:, None], mixed], dim=1).flatten(0, 1))
-    images = _generate(run, torch.cat(rows), None)
+    images = generate(run, torch.cat(rows), None)
     sheet = unscale(torch.cat([torch.ones_like(images[:1]), images])).numpy()  # a blank corner
     caption = "bands: the coarse, the middle and the fine layers' styles of the top row, the others of the left column"
     return Sheet(pictures.grid(sheet, columns=num + 1), caption)
@@ -135,14 +144,14 @@ def directions(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
     """
     z, classes = run.task.latents(LATENTS, seed)
     label = labels[:1] if labels is not None else None if classes is None else classes[:1]
-    styles = _styles(run, z, None if label is None else label.repeat(len(z)))
+    styles = styles_of(run, z, None if label is None else label.repeat(len(z)))
     if styles is None:
-        start, steps = z[0], principal_directions(_first_layer(run, z, label), z, num)
+        start, steps = z[0], principal_directions(first_layer(run, z, label), z, num)
     else:
         start, steps = styles[0], principal_directions(styles[:, 0], styles[:, 0], num)[:, None]
     share = torch.linspace(-WIDE, WIDE, STEPS).view(1, STEPS, *[1] * start.dim())
     path = start + share * steps[:, None]  # [num, STEPS, latent_dim], or [num, STEPS, layers, latent_dim]
-    images = _generate(run, path.flatten(0, 1), None if label is None else label.repeat(num * STEPS))
+    images = generate(run, path.flatten(0, 1), None if label is None else label.repeat(num * STEPS))
     caption = f"rows: principal directions, from {-WIDE:g} to {WIDE:g} standard deviations"
     return Sheet(pictures.grid(unscale(images).numpy(), columns=STEPS), caption)
 
@@ -150,17 +159,23 @@ def directions(run: Any, num: int, seed: int, labels: Tensor | None) -> Sheet:
 def principal_directions(features: Tensor, z: Tensor, num: int) -> Tensor:
     """Steps [num, D] of latents or styles [N, D] that move features [N, ...] by one standard deviation of a component.
 
-    Most important first. For each component, the regression of the latents on its coordinate. Raises ValueError for
-    more directions than the features have.
+    Most important first. Raises ValueError for more directions than the features have.
     """
-    flat = features.flatten(1).double()
-    flat = flat - flat.mean(0)
-    values, vectors = torch.linalg.eigh(flat @ flat.T)  # of the smaller Gram matrix: coordinates without components
-    if num > (most := int((values > 1e-6 * values[-1]).sum())):
+    steps = all_directions(features, z)
+    if num > (most := len(steps)):
         raise ValueError(
             f"--grid directions: the generator's first layer or styles have {most}; give --num {most} or less"
         )
-    coordinates = vectors[:, -num:].flip(1) * len(z) ** 0.5  # [N, num], of standard deviation 1
+    return steps[:num]
+
+
+def all_directions(features: Tensor, z: Tensor) -> Tensor:
+    """As many `principal_directions` as there are: for each component, the regression of `z` on its coordinate."""
+    flat = features.flatten(1).double()
+    flat = flat - flat.mean(0)
+    values, vectors = torch.linalg.eigh(flat @ flat.T)  # of the smaller Gram matrix: coordinates without components
+    most = int((values > 1e-6 * values[-1]).sum())
+    coordinates = vectors[:, len(z) - most :].flip(1) * len(z) ** 0.5  # [N, most], of standard deviation 1
     steps = coordinates.T @ (z.double() - z.double().mean(0)) / len(z)
     return steps.float()
 
@@ -171,7 +186,7 @@ def _drawn(run: Any, num: int, seed: int, labels: Tensor | None) -> tuple[Tensor
     return z, classes if labels is None else labels.repeat(-(-num // len(labels)))[:num]
 
 
-def _styles(run: Any, z: Tensor, label: Tensor | None) -> Tensor | None:
+def styles_of(run: Any, z: Tensor, label: Tensor | None) -> Tensor | None:
     """The styles [N, layers, D] of latents [N, latent_dim] and classes [N]; None for a generator without any."""
     with inference(run.nets, run.batch_norm, run.task.warm) as nets, torch.no_grad():
         net: Any = nets["generator"]
@@ -186,28 +201,32 @@ def _listed(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def _first_layer(run: Any, z: Tensor, label: Tensor | None) -> Tensor:
-    """What the generator's first layer with weights makes of latents [N, latent_dim]: [N, ...]."""
+def first_layer(run: Any, z: Tensor, label: Tensor | None) -> Tensor:
+    """What the generator's first layer with weights makes of latents [N, latent_dim]: [N, ...].
+
+    Layers whose output is the same for all of them, such as one that sees the class alone, do not count.
+    """
     made: list[Tensor] = []
     first: list[nn.Module] = []
 
     def note(layer: nn.Module, inputs: Any, output: Tensor) -> None:
-        first.append(layer)
-        if layer is first[0]:
+        if not first and bool((output != output[:1]).any()):
+            first.append(layer)
+        if first and layer is first[0]:
             made.append(output.float().cpu())
 
     kinds = (nn.Linear, nn.modules.conv._ConvNd)
     layers = [layer for layer in run.nets["generator"].modules() if isinstance(layer, kinds)]
     hooks = [layer.register_forward_hook(note) for layer in layers]
     try:
-        _generate(run, z, None if label is None else label.repeat(len(z)))
+        generate(run, z, None if label is None else label.repeat(len(z)))
     finally:
         for hook in hooks:
             hook.remove()
     return torch.cat(made)
 
 
-def _generate(run: Any, z: Tensor, label: Tensor | None) -> Tensor:
+def generate(run: Any, z: Tensor, label: Tensor | None) -> Tensor:
     """Samples [N, ...] for latents [N, latent_dim], or styles [N, layers, D], and classes [N]."""
     with inference(run.nets, run.batch_norm, run.task.warm) as nets:
         samples: Tensor = run.task.generate(nets, z, label)

@@ -25,11 +25,17 @@ SURFACE = {
     "Run.summary": "property",
     "Run.status": "property",
     "Run.metrics": "(self) -> 'pandas.DataFrame'",
-    "Run.sample": "(self, num: 'int' = 64, *, seed: 'int' = 0, label: 'Label | None' = None) -> 'Tensor'",
-    "Run.examples": "(self, num: 'int' = 64, *, seed: 'int' = 0, label: 'Label | None' = None) -> 'dict[str, Tensor]'",
+    "Run.sample": (
+        "(self, num: 'int' = 64, *, seed: 'int' = 0, label: 'Label | None' = None, "
+        "truncation: 'float | None' = None) -> 'Tensor'"
+    ),
+    "Run.examples": (
+        "(self, num: 'int' = 64, *, seed: 'int' = 0, label: 'Label | None' = None, "
+        "truncation: 'float | None' = None) -> 'dict[str, Tensor]'"
+    ),
     "Run.show": (
         "(self, num: 'int | None' = None, *, seed: 'int' = 0, label: 'Label | None' = None, "
-        "grid: 'str | None' = None) -> 'Sheet'"
+        "grid: 'str | None' = None, truncation: 'float | None' = None) -> 'Sheet'"
     ),
     "Run.evaluate": (
         "(self, metrics: 'Sequence[str] | None' = None, *, samples: 'int | None' = None, "

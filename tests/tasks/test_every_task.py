@@ -20,10 +20,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+import gan_lab
 from gan_lab import registry
 from gan_lab.cli import main
 from gan_lab.core import checkpoint
 from gan_lab.core.runtime import inference
+from gan_lab.datasets.store import unscale
+from gan_lab.display.pictures import save_image
+from gan_lab.playing.playground import Playground
 from gan_lab.run.assembly import assemble
 from gan_lab.run.trained_run import TrainedRun
 from gan_lab.tasks import contract
@@ -282,6 +286,62 @@ def test_an_exported_file_is_an_equal_run(done: Done, tmp_path: Path) -> None:
     assert all(torch.equal(column, theirs[name]) for name, column in ours.items())
     stored = load_file(file)
     assert all(torch.equal(value, stored[f"nets.{name}"]) for name, value in trained.nets.state_dict().items())
+
+
+NOT_PLAYED = {"autoencoding", "adaptation", "adda", "attack"}  # networks on the run's own data, and no noise
+
+
+def test_it_can_be_played_with_or_one_line_says_why_not(
+    done: Done, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if done.task in NOT_PLAYED:
+        capfd.readouterr()
+        assert main(["play", str(done.whole), "--device", "cpu"]) == 2
+        error = capfd.readouterr().err
+        assert error.count("\n") == 1
+        assert "makes nothing of a seed or of a picture of yours" in error
+        return
+    run = gan_lab.load(done.whole, device="cpu")
+    playground = Playground(run, str(done.whole))
+    about = playground.about({}).content
+    assert json.loads(json.dumps(about)) is not None
+    sheet = playground.sheet({"num": "6", "seed": "2"}).content
+    shown = run.show(6, seed=2)
+    if isinstance(shown.content, str):
+        assert sheet["lines"] == shown.content.splitlines()
+    else:
+        assert (pixels(sheet["picture"]) == shown.content).all()
+    assert about["pictures"] == ("/samples" in playground.asked) == run.trained.task.generates
+    if about["pictures"]:
+        found = playground.samples({"num": "6", "seed": "2"}).content["pictures"]
+        assert (np.stack([pixels(one) for one in found]) == unscale(run.sample(6, seed=2)).numpy()).all()
+        assert playground.picture({"seed": "2", "index": "5"}).type == "image/png"
+    column = run.trained.columns.get("sample") or next(iter(run.trained.columns.values()))
+    file = tmp_path / "a.png"
+    if playground.given:
+        picture = torch.rand(1, *column.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        save_image(unscale(picture)[0].numpy(), file)
+    for direction in about["directions"]:
+        answer = playground.apply({"direction": direction}, file.read_bytes()).content
+        out = tmp_path / f"out-{direction}"
+        words = ["apply", str(done.whole), str(file), "--out", str(out), "--device", "cpu"]
+        assert main([*words, *(["--direction", direction] if direction else [])]) == 0
+        assert base64.b64decode(answer["file"]) == (out / f"a{answer['suffix']}").read_bytes()
+    if about["detects"]:
+        answer = playground.score({}, file.read_bytes()).content
+        words = ["score", str(done.whole), str(file), "--csv", str(tmp_path / "a.csv"), "--device", "cpu"]
+        assert main(words) == 0
+        _, value, above = (tmp_path / "a.csv").read_text().splitlines()[1].split(",")
+        assert answer["score"] == pytest.approx(float(value), rel=1e-5)
+        assert answer["above"] == pytest.approx(float(above), abs=1e-4)
+        assert sum(about["detects"]["counts"]) == about["detects"]["of"]
+
+
+def pixels(picture: str) -> np.ndarray:
+    """The PNG of an address, as uint8 [H, W, C]."""
+    content = base64.b64decode(picture.removeprefix("data:image/png;base64,"))
+    found = np.asarray(Image.open(io.BytesIO(content)))
+    return found if found.ndim == 3 else found[..., None]
 
 
 @pytest.mark.slow
