@@ -1,4 +1,4 @@
-"""mkdocs: pages that lie elsewhere in the repository, links as GitHub reads them, and a reference of the registered parts.
+"""mkdocs: pages that lie elsewhere in the repository, links as GitHub reads them, a reference of the registered parts.
 
 Nothing is written twice: the README is the site's first page, and experiments/README.md its page of experiments.
 """
@@ -62,6 +62,11 @@ def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> st
     return LINK.sub(moved, markdown)
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Cells with much text get a class, by which they are wide and the table scrolls."""
+    return re.sub(r"<td>(?=[^\n]{100})", '<td class="long">', html)
+
+
 def parts(kind: registry.Registry) -> str:
     """A page with the registered parts of a kind under their names: signature and docstring, one for each class."""
     group = next(iter(kind.groups), None)
@@ -72,9 +77,9 @@ def parts(kind: registry.Registry) -> str:
         if part.__module__.startswith("gan_lab."):
             names.setdefault((part.__module__, part.__qualname__), []).append(name)
     for (module, part), several in sorted(names.items(), key=lambda item: item[1]):
-        text.append(f"## {', '.join(several)}")
+        name = ", ".join(several)
         if part in vars(sys.modules[module]):
-            text.append(f"::: {module}.{part}\n    options: {{heading_level: 3, show_root_toc_entry: false}}")
+            text.append(f"::: {module}.{part}\n    options: {{heading: '{name}', toc_label: '{name}'}}")
         else:  # made at run time, where the reader of sources does not see it
-            text.append(inspect.getdoc(kind.classes[several[0]]) or "")
+            text += [f"## {name}", inspect.getdoc(kind.classes[several[0]]) or ""]
     return "\n\n".join(text) + "\n"
