@@ -13,7 +13,7 @@ import nox
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 BACKEND = "none" if os.environ.get("VIRTUAL_ENV") else "venv"
-FILES = ["gan_lab", "tests", "noxfile.py"]
+FILES = ["gan_lab", "tests", "docs", "noxfile.py"]
 # Lower bounds of pyproject.toml for packages that read what strangers write.
 OLDEST = ("hydra-core==1.3.8", "omegaconf==2.3.0", "safetensors==0.5.0", "pillow==10.1.0", "filelock==4.3.1")
 
@@ -58,6 +58,13 @@ def slow(session: nox.Session) -> None:
     """The tests that take more than a few seconds each: killed runs, sweeps, a browser, a small fuzz."""
     install(session)
     run_tests(session, "slow")
+
+
+@nox.session(venv_backend=BACKEND)
+def docs(session: nox.Session) -> None:
+    """The site, into site/; `nox -s docs -- serve` shows it on 127.0.0.1:8000, and follows changes."""
+    install(session)
+    session.run("mkdocs", *(session.posargs or ("build", "--strict")), env={"NO_MKDOCS_2_WARNING": "1"})
 
 
 @nox.session(venv_backend=BACKEND)

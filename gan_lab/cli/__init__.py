@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from gan_lab import __version__
-from gan_lab.cli import look, use
+from gan_lab.cli import completion, look, use
 from gan_lab.cli.parsing import Parser
 
 HELP = """\
@@ -63,8 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help", "help", "--version", "-V"):
         print(f"gan-lab {__version__}\n" if words and "v" in words[0].lower() else HELP, end="")
         return 0 if words else 2
-    if words[0].startswith(("--shell-completion", "-sc")):  # the shell calls the command without `train`
-        words.insert(0, "train")
+    if words[0].startswith(completion.FLAGS):  # the shell calls the command without `train`
+        answered = completion.asked(words, ("train", *commands))
+        if answered is None:
+            return 0
+        words = answered
     if words[0] not in ("train", *commands):
         near = difflib.get_close_matches(words[0], ("train", *commands), n=1)
         hint = f" Did you mean {near[0]}?" if near else ""

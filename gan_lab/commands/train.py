@@ -279,7 +279,7 @@ def _quote(value: object) -> str:
 @contextlib.contextmanager
 def _hydra_reads(argv: Sequence[str], ended: Callable[[int], object]) -> Iterator[None]:
     """A context in which Hydra's main reads these words. At its end, `ended` receives the exit code."""
-    before, sys.argv = sys.argv, ["gan-lab train", *argv]
+    before, sys.argv = sys.argv, ["gan-lab" if argv[:1] and argv[0] in COMPLETION else "gan-lab train", *argv]
     code = 0
     try:
         yield

@@ -14,7 +14,7 @@ from gan_lab.datasets.fashion_mnist import DEBIAN
 from gan_lab.tracking.run_directory import SELECTION
 from tests.gpu.rows import Row, Setting
 
-# The primer's recipe came to this `fd` in ten minutes of two CPU cores (SPEED.md), and so is what is timed.
+# The primer's recipe came to this `fd` in ten minutes of two CPU cores (docs/speed.md), and so is what is timed.
 BOUND = 3.98
 QUICK = ("experiment=fashion_mnist_1min", "evaluation.every=4000", "trainer.checkpoint_every=36000")
 DIGITS = ("experiment=dcgan_mnist5k", "trainer.images=48000", "evaluation.every=8000", "evaluation.samples=5000")

@@ -1,6 +1,6 @@
 """The health monitor's thresholds against real runs: planted failures raise their warnings, healthy runs raise none.
 
-Prints each signal's range, which COMPARING.md quotes. Minutes to half an hour on a CPU: part of `nox -s recipes`.
+Prints each signal's range, which docs/comparing.md quotes. Minutes to half an hour on a CPU: part of `nox -s recipes`.
 """
 
 from __future__ import annotations

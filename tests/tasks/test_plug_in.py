@@ -1,4 +1,4 @@
-"""CONTRIBUTING's kind of game, word for word, as a stranger's file outside the project."""
+"""The kind of game of docs/extending.md, word for word, as a stranger's file outside the project."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gan_lab.core import checkpoint
 from tests.core.toys import equal
 
 ROOT = Path(__file__).parents[2]
-SECTION = (ROOT / "CONTRIBUTING.md").read_text().split("## Add a kind of game in one file")[1].split("\n## ")[0]
+SECTION = (ROOT / "docs/extending.md").read_text().split("## Add a kind of game in one file")[1].split("\n## ")[0]
 QUICK = (
     "dataset.image_size=16 trainer.images=640 evaluation.every=320 evaluation.samples=64 trainer.checkpoint_every=320 "
     "evaluation.selection_samples=64 tracking.samples=4 trainer.threads=1 trainer.device=cpu "
