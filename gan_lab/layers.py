@@ -28,11 +28,12 @@ def sides(image_size: ImageSize) -> tuple[int, int]:
     return (image_size, image_size) if isinstance(image_size, int) else image_size
 
 
-def pyramid(image_size: ImageSize, smallest: int = 4) -> tuple[tuple[int, int], int]:
+def pyramid(image_size: ImageSize, smallest: int = 4, most: int | None = None) -> tuple[tuple[int, int], int]:
     """((base height, base width), doublings): the small map from which strided layers reach an image size.
 
     The shorter side of the base is in [smallest, 2 smallest): 28 is 7 x 2^2, 32 is 4 x 2^3, (32, 64) is (4, 8) x 2^3.
-    Raises ValueError, with sizes near it, for a size that is not an integer base doubled at least once.
+    Raises ValueError, with sizes near it, for a size that is not an integer base doubled at least once, and for one
+    that takes more than `most` doublings.
 
     >>> pyramid(64)
     ((4, 4), 4)
@@ -45,6 +46,11 @@ def pyramid(image_size: ImageSize, smallest: int = 4) -> tuple[tuple[int, int], 
         near = sorted(sorted(near, key=lambda size: abs(size - min(height, width)))[:4])
         raise ValueError(
             f"image_size={image_size}: strided layers cannot make this size; near it are {', '.join(map(str, near))}"
+        )
+    if most is not None and doublings > most:
+        raise ValueError(
+            f"image_size={image_size}: this architecture makes up to {smallest * 2**most} px; give a smaller size, or "
+            "choose another one"
         )
     return (height // scale, width // scale), doublings
 

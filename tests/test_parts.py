@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import itertools
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from gan_lab import registry
@@ -252,6 +253,19 @@ def test_discriminators_judge_their_sizes(name: str, size: int | tuple[int, int]
         else:
             assert output.logits.shape == maps.get(name, (2,))
         assert len(output.features[-1]) == 2
+
+
+@pytest.mark.parametrize(
+    ("player", "name"), [(player, name) for player, names in NETWORKS.items() for name in names if name != "mlp"]
+)
+def test_a_size_that_a_network_cannot_take_is_refused_in_words(player: str, name: str) -> None:
+    settings = {"name": name} | ({"width": 2} if "width" in composed(f"{player}={name}")[player] else {})
+    for size in (1, 2, 5, 9, 36, 50, (32, 33), (4, 64), 512):
+        side = sides(size)
+        with contextlib.suppress(ValueError):  # and nothing else
+            registry.GROUPS[player].build(
+                OmegaConf.create(settings), sample_shape=(1, *side), image_size=size, image_channels=1, num_classes=None
+            )
 
 
 @pytest.mark.cuda

@@ -73,7 +73,7 @@ class ModulatedGenerator(nn.Module):
         self.latent_dim, self.conditioning = latent_dim, conditioning
         classes = conditioned_on(num_classes, conditioning, "generator")
         norm_classes(classes, conditioning, normalization)  # refuses batch_norm without batch norm
-        base, doublings = pyramid(image_size)
+        base, doublings = pyramid(image_size, most=max(TIMES))
         channels = [width * times for times in TIMES[doublings]]
         maps = [min(base) << k for k in range(1, doublings + 1)]
         after = attended(maps, attention, most=min(MOST, maps[-1] // 2), player="generator")

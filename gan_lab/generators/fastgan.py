@@ -91,7 +91,7 @@ class FastGANGenerator(nn.Module):
         classes = conditioned_on(num_classes, conditioning, "generator")
         self.latents = Latents(latent_dim, classes if conditioning == "concat" else None)
         in_norms = norm_classes(classes, conditioning, normalization)
-        base, doublings = pyramid(image_size)
+        base, doublings = pyramid(image_size, most=len(TIMES) - 1)
         channels = [max(int(width * times), 1) for times in TIMES[: doublings + 1]]
 
         def gated(channels: int) -> list[nn.Module]:

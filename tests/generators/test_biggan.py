@@ -120,6 +120,12 @@ def test_sizes_that_cannot_be_made_are_refused_with_sizes_near(name: str) -> Non
             DISCRIMINATORS[name](12, 3, None, width=2)
 
 
+@pytest.mark.parametrize("name", ["biggan", "biggan_deep", "fastgan"])
+def test_a_generator_larger_than_the_authors_tables_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="image_size=512: this architecture makes up to 256 px"):
+        GENERATORS[name](512, 3, None, width=1)
+
+
 def test_a_discriminator_larger_than_the_authors_is_refused() -> None:
     for name in ("biggan", "biggan_deep"):
         with pytest.raises(ValueError, match="wants 16 to 256 px"):
