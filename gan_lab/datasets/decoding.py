@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -54,8 +54,8 @@ def decoded(
                 yield rows
 
 
-def decode(file: Path, size: tuple[int, int], channels: int) -> np.ndarray | str:
-    """One picture as uint8 [H, W, C], grey or colour, or the reason why it cannot be read.
+def decode(file: Path | IO[bytes], size: tuple[int, int], channels: int) -> np.ndarray | str:
+    """One picture, a file or its content, as uint8 [H, W, C], grey or colour, or the reason why it cannot be read.
 
     It is the largest centered crop with the aspect ratio of `size`, resized once with antialiasing.
     """
@@ -85,7 +85,7 @@ def reduced(file: Path, factor: int, channels: int) -> np.ndarray | str:
         return _why(error)
 
 
-def _upright(file: Path, channels: int) -> Any:
+def _upright(file: Path | IO[bytes], channels: int) -> Any:
     """A complete picture of 8 bits, grey or colour, rotated as its EXIF orientation says."""
     from PIL import ImageOps
 
@@ -95,7 +95,7 @@ def _upright(file: Path, channels: int) -> Any:
 
 
 @contextlib.contextmanager
-def opened(file: Path, most: int) -> Iterator[Any]:
+def opened(file: Path | IO[bytes], most: int) -> Iterator[Any]:
     """A picture, of which only the header is read so far, in one of our formats and of `most` pixels at most.
 
     Raises ValueError for a larger one, and OSError for what is no regular file or no picture.
@@ -103,7 +103,8 @@ def opened(file: Path, most: int) -> Iterator[Any]:
     from PIL import Image
 
     look_at_sizes_ourselves()
-    check_regular(file)
+    if isinstance(file, Path):
+        check_regular(file)
     with Image.open(file, formats=FORMATS) as image:
         pixels = image.width * image.height
         if pixels > most:

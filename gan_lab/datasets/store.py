@@ -33,8 +33,9 @@ class Store:
 
     `skipped` names the sources that could not be read, with the reason. `domains` names columns whose rows correspond
     to no row of the others, such as the pictures of another style: {"b": ["other", "other_label"]}. All columns of a
-    domain have as many rows. The main domain is called "", and its first column gives the store's length.
-    Raises ValueError for a domain of columns that are not there.
+    domain have as many rows. The main domain is called "", and its first column gives the store's length. `digests` are
+    of columns whose `digest` is known. `mapped` says that memory may have no room for the store, or for what is made of
+    it. Raises ValueError for a domain of columns that are not there.
     """
 
     def __init__(
@@ -42,8 +43,11 @@ class Store:
         columns: Mapping[str, Tensor],
         skipped: Mapping[str, str] | None = None,
         domains: Mapping[str, Sequence[str]] | None = None,
+        digests: Mapping[str, str] | None = None,
+        mapped: bool = False,
     ) -> None:
         self.columns = dict(columns)
+        self.mapped, self._digests = mapped, dict(digests or {})
         self.skipped = dict(skipped or {})
         self.domains = {domain: tuple(names) for domain, names in (domains or {}).items()}
         lost = [name for names in self.domains.values() for name in names if name not in self.columns]
@@ -86,17 +90,10 @@ class Store:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def digest_of(self, name: str) -> str:
-        """SHA-256 of a column's dtype, shape and rows in their order. Computed once."""
+        """The `digest` of a column. Computed once."""
         if name not in self._digests:
-            column = self.columns[name]
-            head = f"{column.dtype} {tuple(column.shape)}".encode()
-            parts = (hashlib.sha256(raw_bytes(part)).digest() for part in column.split(10_000))
-            self._digests[name] = hashlib.sha256(head + b"".join(parts)).hexdigest()
+            self._digests[name] = digest(self.columns[name])
         return self._digests[name]
-
-    @functools.cached_property
-    def _digests(self) -> dict[str, str]:
-        return {}
 
     def on(self, device: torch.device) -> Store:
         """The same data in a GPU's memory, where they take no more than a share of what is free there; else itself."""
@@ -107,7 +104,7 @@ class Store:
         if size > DEVICE_SHARE * free:
             return self
         columns = {name: column.to(device) for name, column in self.columns.items()}
-        return Store(columns, self.skipped, self.domains)
+        return Store(columns, self.skipped, self.domains, self._digests)
 
     def fetch(self, name: str, indices: Tensor, device: torch.device | str = "cpu") -> Tensor:
         """Rows of a column on a device, as the networks see them; pictures are channels last in memory.
@@ -122,6 +119,13 @@ class Store:
         if is_picture(rows):
             return scale(rows)
         return rows.long() if is_mask(rows) else rows
+
+
+def digest(column: Tensor) -> str:
+    """SHA-256 of a column's dtype, shape and rows in their order."""
+    head = f"{column.dtype} {tuple(column.shape)}".encode()
+    parts = (hashlib.sha256(raw_bytes(part)).digest() for part in column.split(10_000))
+    return hashlib.sha256(head + b"".join(parts)).hexdigest()
 
 
 def is_picture(column: Tensor) -> bool:
