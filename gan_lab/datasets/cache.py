@@ -137,7 +137,7 @@ def _write(folder: Path, rows: Callable[[dict[str, str]], Rows], domains: Domain
         for name, column in columns.items():
             file = temporary / f"{name}.bin"
             column["sha256"] = _sha256(file)
-            column["digest"] = digest(_column(file, column["dtype"], column["shape"], mapped=True))
+            column["digest"] = digest(_column(file, column["dtype"], column["shape"], True, {}))
         about = {
             "columns": columns,
             "skipped": _printable(skipped),
@@ -183,17 +183,19 @@ def _open(folder: Path, verify: bool, mapped: bool) -> Store | None:
             return None
         own_file(folder, "store.json")
         about = read_object(folder / "store.json", LARGEST)
-        columns, digests = {}, {}
+        columns: dict[str, Tensor] = {}
+        digests: dict[str, str] = {}
+        pages: dict[str, mmap.mmap] = {}
         for name, column in about["columns"].items():
             file = own_file(folder, f"{name}.bin")
             whole, known = column.pop("sha256", None), column.pop("digest", None)
             if verify and whole != _sha256(file):
                 return None
-            columns[name] = _column(file, **column, mapped=mapped)
+            columns[name] = _column(file, **column, mapped=mapped, pages=pages)
             if known:  # older stores have none
                 digests[name] = str(known)
         _check_skipped(about["skipped"])
-        return Store(columns, about["skipped"], about.get("domains"), digests, mapped)
+        return Store(columns, about["skipped"], about.get("domains"), digests, pages)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
@@ -203,7 +205,8 @@ def _check_skipped(skipped: dict[str, str]) -> None:
         raise ValueError("skipped is no mapping of names to reasons")
 
 
-def _column(path: Path, dtype: str, shape: list[int], mapped: bool) -> Tensor:
+def _column(path: Path, dtype: str, shape: list[int], mapped: bool, pages: dict[str, mmap.mmap]) -> Tensor:
+    """A column, read or mapped. `pages` gets the mapping under its name."""
     kind = np.dtype(dtype)
     if kind.kind not in "buif" or not all(isinstance(side, int) and side >= 0 for side in shape):
         raise ValueError(f"{path} holds no numbers")
@@ -214,12 +217,12 @@ def _column(path: Path, dtype: str, shape: list[int], mapped: bool) -> Tensor:
         return torch.from_numpy(np.fromfile(path, kind).reshape(shape))
     # Not to be written to, not even privately: Linux refuses that for more bytes than the machine has memory.
     with path.open("rb") as file:
-        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    if hasattr(mmap, "MADV_RANDOM"):  # else some thirty pages are read for a row that lies in one
-        pages.madvise(mmap.MADV_RANDOM)
+        mapping = pages[path.stem] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if hasattr(mmap, "MADV_RANDOM"):  # else a hundred times as much is read around each row
+        mapping.madvise(mmap.MADV_RANDOM)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return torch.from_numpy(np.frombuffer(pages, kind).reshape(shape))
+        return torch.from_numpy(np.frombuffer(mapping, kind).reshape(shape))
 
 
 def _sha256(path: Path) -> str:

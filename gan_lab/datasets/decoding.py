@@ -91,7 +91,9 @@ def _upright(file: Path | IO[bytes], channels: int) -> Any:
 
     with opened(file, MAX_PIXELS) as image:
         image.load()  # only this finds a truncated file
-        return _eight_bits(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
+        ImageOps.exif_transpose(image, in_place=True)
+        image, mode = _eight_bits(image), "L" if channels == 1 else "RGB"
+        return image if image.mode == mode else image.convert(mode)  # which copies
 
 
 @contextlib.contextmanager
@@ -117,10 +119,12 @@ def _cut(image: Any, crop: tuple[int, int], size: tuple[int, int], channels: int
     """The centre of (width, height) `crop`, resized to (height, width) `size`: uint8 [H, W, C]."""
     from PIL import Image
 
-    left, top = (image.width - crop[0]) // 2, (image.height - crop[1]) // 2
-    cropped = image.crop((left, top, left + crop[0], top + crop[1]))
-    resized = cropped.resize(size[::-1], Image.Resampling.LANCZOS)
-    return np.asarray(resized, dtype=np.uint8).reshape(*size, channels)
+    if image.size != crop:
+        left, top = (image.width - crop[0]) // 2, (image.height - crop[1]) // 2
+        image = image.crop((left, top, left + crop[0], top + crop[1]))
+    if crop != size[::-1]:
+        image = image.resize(size[::-1], Image.Resampling.LANCZOS)
+    return np.asarray(image, dtype=np.uint8).reshape(*size, channels)
 
 
 def _why(error: Exception) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import mmap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -34,8 +35,8 @@ class Store:
     `skipped` names the sources that could not be read, with the reason. `domains` names columns whose rows correspond
     to no row of the others, such as the pictures of another style: {"b": ["other", "other_label"]}. All columns of a
     domain have as many rows. The main domain is called "", and its first column gives the store's length. `digests` are
-    of columns whose `digest` is known. `mapped` says that memory may have no room for the store, or for what is made of
-    it. Raises ValueError for a domain of columns that are not there.
+    of columns whose `digest` is known, and `pages` the mappings of those that are not in memory. Raises ValueError for
+    a domain of columns that are not there.
     """
 
     def __init__(
@@ -44,10 +45,10 @@ class Store:
         skipped: Mapping[str, str] | None = None,
         domains: Mapping[str, Sequence[str]] | None = None,
         digests: Mapping[str, str] | None = None,
-        mapped: bool = False,
+        pages: Mapping[str, mmap.mmap] | None = None,
     ) -> None:
         self.columns = dict(columns)
-        self.mapped, self._digests = mapped, dict(digests or {})
+        self._digests, self.pages = dict(digests or {}), dict(pages or {})
         self.skipped = dict(skipped or {})
         self.domains = {domain: tuple(names) for domain, names in (domains or {}).items()}
         lost = [name for names in self.domains.values() for name in names if name not in self.columns]
@@ -62,6 +63,11 @@ class Store:
 
     def __contains__(self, name: object) -> bool:
         return name in self.columns
+
+    @property
+    def mapped(self) -> bool:
+        """Whether memory may have no room for the store, or for what is made of it."""
+        return bool(self.pages)
 
     def domain_of(self, name: str) -> str:
         """The domain of a column, "" for the main one. Raises KeyError for a column that is not there."""
@@ -112,6 +118,8 @@ class Store:
         A GPU copies them while the host goes on, which takes memory that the system may not move.
         """
         column, device = self.columns[name], torch.device(device)
+        if name in self.pages:
+            read_ahead(self.pages[name], indices, column[0].numel() * column.element_size())
         rows = take(column, indices.to(column.device, non_blocking=True))
         if rows.device.type == "cpu" and device.type == "cuda":
             rows = rows.pin_memory()
@@ -143,6 +151,14 @@ def take(column: Tensor, indices: Tensor) -> Tensor:
     if column.dtype == torch.uint16:  # indexing is not implemented for it on every device
         return column.view(torch.int16).index_select(0, indices).view(torch.uint16)
     return column.index_select(0, indices)
+
+
+def read_ahead(pages: mmap.mmap, rows: Tensor, size: int) -> None:
+    """Have the system read all these rows, of `size` bytes each, at once. Else it waits for one after the other."""
+    if hasattr(mmap, "MADV_WILLNEED"):
+        for row in rows.tolist():
+            start = row * size // mmap.PAGESIZE * mmap.PAGESIZE
+            pages.madvise(mmap.MADV_WILLNEED, start, (row + 1) * size - start)
 
 
 def scale(images: Tensor) -> Tensor:

@@ -270,8 +270,8 @@ def test_examples_that_ranks_divide_are_together_those_of_one(done: Done, monkey
     trained = TrainedRun(done.whole, "cpu")
     num = 5 * contract.CHUNK + 3
     if trained.task.needs_data:  # the data are few
-        monkeypatch.setattr(contract, "CHUNK", 3)
-        num = 17
+        monkeypatch.setattr(contract, "CHUNK", 2)
+        num = 11
     with inference(trained.nets, "running") as nets:
         whole = list(trained.task.examples(nets, num, 5, trained.data))
         parts = []
