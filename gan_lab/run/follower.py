@@ -25,24 +25,25 @@ from gan_lab.run.signals import Signals
 
 def follow(make_config: Callable[[], DictConfig]) -> int:
     """Follow rank 0 through a run. Returns the exit code; never raises. What goes wrong here is rank 0's to report."""
-    ranks, code = Ranks(place()), 2
-    try:
-        config = make_config()
-        assembly = assemble(_without_health(config))
-        ranks.timeout, assembly.ranks = assembly.trainer.timeout, ranks
-        orders = ranks.join(agreement(config, assembly), assembly.game.runtime.device)
-        code = 1
-        code = _train(assembly, ranks, orders)
-    except LostContact as error:
-        code = _lost(ranks, error)
-    except KeyboardInterrupt:
-        code = 130
-        ranks.end("was interrupted")
-    except Differing as error:
-        ranks.end(str(error))
-    except BaseException as error:
-        ranks.end(f"failed: {type(error).__name__}: {first_line(error)}")
-    ranks.end()
+    code = 2
+    with Ranks(place()) as ranks:
+        try:
+            config = make_config()
+            assembly = assemble(_without_health(config))
+            ranks.timeout, assembly.ranks = assembly.trainer.timeout, ranks
+            orders = ranks.join(agreement(config, assembly), assembly.game.runtime.device)
+            code = 1
+            code = _train(assembly, ranks, orders)
+        except LostContact as error:
+            code = _lost(ranks, error)
+        except KeyboardInterrupt:
+            code = 130
+            ranks.end("was interrupted")
+        except Differing as error:
+            ranks.end(str(error))
+        except BaseException as error:
+            ranks.end(f"failed: {type(error).__name__}: {first_line(error)}")
+        ranks.end()
     return code
 
 
