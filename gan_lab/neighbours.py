@@ -41,19 +41,26 @@ class Distances:
 
 
 def nearest(features: Tensor, known: Tensor, device: torch.device | str = "cpu") -> torch.return_types.min:
-    """For each feature [N, D], the distance [N] to the nearest known feature [M, D], and its index [N]."""
-    to_known = Distances(known, device)
-    values, indices = [], []
-    for rows in features.split(ROWS):
-        closest, which = [], []
-        for start in range(0, len(known), BLOCK):
-            block = to_known.without_own(rows, slice(start, start + BLOCK)).min(dim=1)
-            closest.append(block.values)
-            which.append(block.indices + start)
-        best = torch.stack(closest).min(dim=0)
-        values.append(best.values + to_known.centred(rows).square().sum(1))
-        indices.append(torch.stack(which).gather(0, best.indices[None])[0])
-    return torch.return_types.min((torch.cat(values).clamp_(min=0).sqrt().cpu(), torch.cat(indices).cpu()))
+    """For each feature [N, D], the distance [N] to the nearest known feature [M, D], and its index [N].
+
+    Of the known ones, which may be mapped from the disk, a block at a time is in memory.
+    """
+    features = features.to(device).double()
+    mean = sum(block.to(device).double().sum(0) for block in known.split(BLOCK)) / len(known)
+    centred = features - mean
+    values = torch.full((len(features),), torch.inf, dtype=torch.float64, device=device)
+    indices = torch.zeros(len(features), dtype=torch.int64, device=device)
+    for start, block in zip(range(0, len(known), BLOCK), known.split(BLOCK), strict=True):
+        columns = block.to(device).double() - mean
+        columns, squares = columns.T, columns.square().sum(1)
+        for first in range(0, len(features), ROWS):
+            rows = slice(first, first + ROWS)
+            closest = _without_own(centred[rows], columns, squares).min(dim=1)
+            nearer = closest.values < values[rows]
+            values[rows] = torch.where(nearer, closest.values, values[rows])
+            indices[rows] = torch.where(nearer, closest.indices + start, indices[rows])
+    distances = (values + centred.square().sum(1)).clamp_(min=0).sqrt()
+    return torch.return_types.min((distances.cpu(), indices.cpu()))
 
 
 def radii(features: Tensor, neighbours: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:

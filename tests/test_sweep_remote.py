@@ -7,10 +7,16 @@ import json
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from gan_lab.cli import main
+from gan_lab.core import checkpoint
+from gan_lab.sweeping.launchers import SlurmLauncher
+from tests.run.test_ranks import tensors
 from tests.test_sweep_joblib import LONG, SHORT, Done, both_saved, running, start, summaries
 
 LAUNCHERS = {
@@ -84,12 +90,29 @@ def test_without_slurm_it_says_how_to_try(
         (["hydra/launcher=slurm", "hydra.launcher.cluster=sge"], "hydra.launcher.cluster"),
         (["hydra/launcher=slurm", "hydra.launcher.n_jobs=0"], "give 1 at least"),
         (["hydra/launcher=slurm", "hydra.launcher.partitoin=gpu"], "has no such setting"),
+        (
+            ["hydra/launcher=slurm", "hydra.launcher.nodes=2", "trainer.processes=3"],
+            "hydra.launcher.nodes=2 must divide trainer.processes=3",
+        ),
+        (["hydra/launcher=slurm", "hydra.launcher.nodes=0"], "hydra.launcher.nodes=0 must divide trainer.processes=1"),
+        (
+            ["hydra/launcher=slurm", "hydra.launcher.gpus_per_node=1", "trainer.processes=2"],
+            "hydra.launcher.gpus_per_node=1: a job has 2 processes on a node",
+        ),
+        (
+            ["hydra/launcher=ray", "hydra.launcher.gpus_per_job=1", "trainer.processes=2"],
+            "hydra.launcher.gpus_per_job=1: a job has 2 processes",
+        ),
+        (
+            ["hydra/launcher=ray", "hydra.launcher.num_cpus=2", "trainer.processes=4"],
+            "a job takes 4 cores, and the cluster that hydra/launcher=ray starts here has 2",
+        ),
     ],
 )
 def test_bad_settings_are_one_line(
     words: list[str], expected: str, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("submitit")
+    pytest.importorskip("ray" if "hydra/launcher=ray" in words else "submitit")
     assert main(["train", "-m", "experiment=ring", "trainer.seed=1,2", *words]) == 2
     said = capsys.readouterr().err
     assert len(said.strip().splitlines()) == 1
@@ -115,3 +138,55 @@ def test_the_laptop_preset_is_joblib_with_a_core_to_spare(tmp_path: Path) -> Non
     done = Done(start(tmp_path, *SWEEP, *words, "hydra/launcher=laptop", "trainer.seed=1,2"))
     assert done.code == 0, done.err
     assert "2 of 2 jobs finished" in done.out
+
+
+TASKS = {
+    "laptop": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
+    "slurm, a node": LAUNCHERS["slurm"],
+    "slurm, two nodes": [*LAUNCHERS["slurm"], "hydra.launcher.nodes=2"],
+    "ray": ["hydra/launcher=ray", "hydra.launcher.num_cpus=4"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", TASKS)
+def test_jobs_of_two_processes_run_side_by_side_and_train_what_one_process_does(launcher: str, tmp_path: Path) -> None:
+    pytest.importorskip({"laptop": "joblib", "ray": "ray"}.get(launcher, "submitit"))
+    words = [*SHORT, "evaluation.metrics=[]", "evaluation.every=0", "loss=minimax,hinge"]
+    done = Done(start(tmp_path, *SWEEP, *TASKS[launcher], *words, "trainer.processes=2"))
+    assert done.code == 0, done.err
+    assert "2 of 2 jobs finished" in done.out
+    assert "in each of 2 processes" in done.out
+    alone = Done(start(tmp_path, "-m", "sweep_dir=alone", "tracking.wandb.mode=disabled", *words))
+    assert alone.code == 0, alone.err
+    folders = sorted((tmp_path / "out").glob("*/checkpoints"))
+    assert len(folders) == 2
+    for folder in folders:
+        two, one = (checkpoint.load_newest(tmp_path / sweep / folder.parent.name / "checkpoints")
+                    for sweep in ("out", "alone"))  # fmt: skip
+        assert two is not None
+        assert one is not None
+        assert (two["about"]["processes"], one["about"]["processes"]) == (2, 1)
+        for (name, value), (_, other) in zip(tensors(two["game"]), tensors(one["game"]), strict=True):
+            torch.testing.assert_close(value, other, rtol=1e-3, atol=1e-4, msg=name)
+    assert not done.leftovers()
+
+
+def test_slurm_gets_a_task_a_process_only_where_a_job_has_several_nodes() -> None:
+    """What sbatch is asked for, as submitit hears it."""
+    asked: dict[str, Any] = {}
+
+    class Executor:
+        def update_parameters(self, **given: Any) -> None:
+            asked.update(given)
+
+        def submit(self, task: Any) -> None: ...
+
+    task: Any = SimpleNamespace(config=SimpleNamespace(trainer=SimpleNamespace(processes=8)))
+    for cluster, nodes, expected in (
+        ("slurm", 1, (1, 1, 32)), ("slurm", 2, (2, 4, 4)), ("local", 1, (1, 1, 32)), ("local", 2, (1, 8, 4)),
+    ):  # fmt: skip
+        launcher = SlurmLauncher(cluster=cluster, nodes=nodes, cpus_per_task=4)
+        launcher.executor = Executor()
+        launcher.send(task)
+        assert (asked["nodes"], asked["tasks_per_node"], asked["cpus_per_task"]) == expected

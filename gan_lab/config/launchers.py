@@ -30,9 +30,10 @@ class SlurmJobs:
     _target_: str = "hydra_plugins.gan_lab.SlurmLauncher"
     cluster: str = "slurm"  # local: run the jobs on this machine, without Slurm
     n_jobs: int = 64  # at a time
+    nodes: int = 1  # of a job; several share its trainer.processes, each of which is a task of Slurm
     timeout_min: int = 240  # after which a job is queued again and goes on
     warn_seconds: int = 120  # how long before the time limit Slurm warns a run, which then saves
-    cpus_per_task: int = 4
+    cpus_per_task: int = 4  # of each of a job's processes
     gpus_per_node: int = 0
     mem_gb: float | None = None
     partition: str | None = None
@@ -48,8 +49,8 @@ class RayTasks:
     _target_: str = "hydra_plugins.gan_lab.RayLauncher"
     address: str | None = None  # null starts one here; auto, or ray://host:port
     n_jobs: int = 64  # at a time; fewer where the cluster has too few cores
-    cpus_per_job: float = 1.0
-    gpus_per_job: float = 0.0
+    cpus_per_job: float = 1.0  # one at least for each of its trainer.processes
+    gpus_per_job: float = 0.0  # as many or none where it has several processes
     num_cpus: int | None = None  # cores of a cluster that is started here; null: all of this machine
 
 

@@ -23,21 +23,25 @@ class Order:
     def __init__(self, length: int, seed: int, domain: str = "") -> None:
         self.length, self.seed = length, seed
         self.stream = f"order/{domain}" if domain else "order"
-        self._span: tuple[int, int] | None = None
-        self._indices = torch.empty(0, dtype=torch.long)
+        self._epochs: dict[int, Tensor] = {}  # the newest two: a batch may cross into the next one
 
     def rows(self, position: int, count: int) -> Tensor:
-        """Indices [count] of the next examples after `position` shown ones. A batch may cross into the next epoch."""
-        span = position // self.length, (position + count - 1) // self.length
-        if span != self._span:
-            self._indices = torch.cat([self._epoch(epoch) for epoch in range(span[0], span[1] + 1)])
-            self._span = span
-        start = position - span[0] * self.length
-        return self._indices[start : start + count]
+        """Indices [count] of the next examples after `position` shown ones. A batch may cross into further epochs."""
+        parts = []
+        while count:
+            epoch, start = divmod(position, self.length)
+            parts.append(self._epoch(epoch)[start : start + count])
+            position, count = position + len(parts[-1]), count - len(parts[-1])
+        return torch.cat(parts).long()
 
     def _epoch(self, epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(key(self.seed, self.stream, epoch))
-        return torch.randperm(self.length, generator=generator)
+        """A permutation, of numbers as small as they can be: it is all that grows with the data in a run's memory."""
+        if epoch not in self._epochs:
+            generator = torch.Generator().manual_seed(key(self.seed, self.stream, epoch))
+            kind = torch.int32 if self.length <= torch.iinfo(torch.int32).max else torch.int64
+            self._epochs = {known: order for known, order in self._epochs.items() if known == epoch - 1}
+            self._epochs[epoch] = torch.randperm(self.length, generator=generator, dtype=kind)
+        return self._epochs[epoch]
 
 
 class Game:

@@ -1,8 +1,8 @@
 """Stores on the disk: made once, whole or not at all, and found again under a key of their content.
 
-The cache folder is `$GAN_LAB_CACHE` or `~/.cache/gan_lab`. A store that is larger than a share of the machine's memory
-is mapped from the disk. Only files of this user and of root are read: whoever else can write to the folder could
-choose what a training sees.
+The cache folder is `$GAN_LAB_CACHE` or `~/.cache/gan_lab`. A column that is larger than a share of the machine's
+memory, or whose source asks for it, is mapped from the disk: processes share it, and only what they use of it is read.
+Only files of this user and of root are read: whoever else can write to the folder could choose what a training sees.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import math
+import mmap
 import os
 import shutil
 import sys
@@ -26,7 +27,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from gan_lab.core.files import read_object
-from gan_lab.datasets.store import Store
+from gan_lab.datasets.store import Store, digest
 from gan_lab.datasets.trusted_files import is_private, make_private, own_file, shown_name
 
 MEMORY_SHARE = 0.25  # of the machine's memory: a larger store is mapped from the disk instead of read
@@ -63,33 +64,39 @@ def cached(
     *,
     domains: Domains | None = None,
     verify: bool = False,
+    mapped: bool = False,
 ) -> Store:
     """The store of that name and key, made from `rows` where the cache has none that is whole.
 
     `rows` yields chunks of columns, of which each may have its own number of rows, and gets a mapping in which it notes
     the sources that it had to skip. `domains` are the store's. Processes that ask at once build it once, and one that
     was killed while it built leaves nothing that lasts. Where the cache folder cannot be written, the store is built in
-    memory, with a warning. Raises ValueError where no row comes.
+    memory, with a warning. With `mapped`, for what memory may have no room for, it is mapped whatever its size, and not
+    built in memory. Raises ValueError where no row comes, and for a mapped store that cannot be written.
 
     A store that is not whole is made again, which is said; `verify` finds a flipped bit, too, at the cost of a hash.
     """
     try:
         folder = cache_folder() / f"{name}-{key}"
         make_private(folder.parent)
-        if (store := _open(folder, verify)) is not None:
+        if (store := _open(folder, verify, mapped)) is not None:
             return store
         with _lock(folder.with_suffix(".lock")):
-            if (store := _open(folder, verify)) is not None:
+            if (store := _open(folder, verify, mapped)) is not None:
                 return store
             if os.path.lexists(folder):
                 warnings.warn(f"the cached {folder} is damaged, and is made again", stacklevel=2)
             _remove_remains(folder)
             _write(folder, rows, domains or {})
     except OSError as error:
+        if mapped:
+            raise ValueError(
+                f"cannot cache data ({error}): they are read from the disk, so set GAN_LAB_CACHE to a folder with room"
+            ) from error
         store = _in_memory(rows, domains or {})  # where the source is at fault, this raises its error again
         warnings.warn(f"cannot cache data ({error}); set GAN_LAB_CACHE to a folder of your own", stacklevel=2)
         return store
-    store = _open(folder, verify=False)
+    store = _open(folder, False, mapped)
     assert store is not None
     return store
 
@@ -128,7 +135,9 @@ def _write(folder: Path, rows: Callable[[dict[str, str]], Rows], domains: Domain
                     files[name].write(np.ascontiguousarray(values).data)
         _refuse_empty(columns, skipped, domains)
         for name, column in columns.items():
-            column["sha256"] = _sha256(temporary / f"{name}.bin")
+            file = temporary / f"{name}.bin"
+            column["sha256"] = _sha256(file)
+            column["digest"] = digest(_column(file, column["dtype"], column["shape"], True, {}))
         about = {
             "columns": columns,
             "skipped": _printable(skipped),
@@ -167,22 +176,26 @@ def _printable(skipped: Mapping[str, str]) -> dict[str, str]:
     return {shown_name(name): shown_name(why) for name, why in skipped.items()}
 
 
-def _open(folder: Path, verify: bool) -> Store | None:
+def _open(folder: Path, verify: bool, mapped: bool) -> Store | None:
     """A whole store of this user's, or None: one that was cut, half deleted or planted is made again."""
     try:
         if folder.is_symlink() or not is_private(folder):
             return None
         own_file(folder, "store.json")
         about = read_object(folder / "store.json", LARGEST)
-        columns = {}
+        columns: dict[str, Tensor] = {}
+        digests: dict[str, str] = {}
+        pages: dict[str, mmap.mmap] = {}
         for name, column in about["columns"].items():
             file = own_file(folder, f"{name}.bin")
-            digest = column.pop("sha256", None)
-            if verify and digest != _sha256(file):
+            whole, known = column.pop("sha256", None), column.pop("digest", None)
+            if verify and whole != _sha256(file):
                 return None
-            columns[name] = _column(file, **column)
+            columns[name] = _column(file, **column, mapped=mapped, pages=pages)
+            if known:  # older stores have none
+                digests[name] = str(known)
         _check_skipped(about["skipped"])
-        return Store(columns, about["skipped"], about.get("domains"))
+        return Store(columns, about["skipped"], about.get("domains"), digests, pages)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
@@ -192,16 +205,24 @@ def _check_skipped(skipped: dict[str, str]) -> None:
         raise ValueError("skipped is no mapping of names to reasons")
 
 
-def _column(path: Path, dtype: str, shape: list[int]) -> Tensor:
+def _column(path: Path, dtype: str, shape: list[int], mapped: bool, pages: dict[str, mmap.mmap]) -> Tensor:
+    """A column, read or mapped. `pages` gets the mapping under its name."""
     kind = np.dtype(dtype)
     if kind.kind not in "buif" or not all(isinstance(side, int) and side >= 0 for side in shape):
         raise ValueError(f"{path} holds no numbers")
     size = math.prod(shape) * kind.itemsize
     if path.stat().st_size != size:
         raise ValueError(f"{path} is cut")
-    if size > MEMORY_SHARE * memory():
-        return torch.from_numpy(np.memmap(path, kind, mode="c", shape=tuple(shape)))
-    return torch.from_numpy(np.fromfile(path, kind).reshape(shape))
+    if not size or not (mapped or size > MEMORY_SHARE * memory()):
+        return torch.from_numpy(np.fromfile(path, kind).reshape(shape))
+    # Not to be written to, not even privately: Linux refuses that for more bytes than the machine has memory.
+    with path.open("rb") as file:
+        mapping = pages[path.stem] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if hasattr(mmap, "MADV_RANDOM"):  # else a hundred times as much is read around each row
+        mapping.madvise(mmap.MADV_RANDOM)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(np.frombuffer(mapping, kind).reshape(shape))
 
 
 def _sha256(path: Path) -> str:

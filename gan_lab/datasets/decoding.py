@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -54,8 +54,8 @@ def decoded(
                 yield rows
 
 
-def decode(file: Path, size: tuple[int, int], channels: int) -> np.ndarray | str:
-    """One picture as uint8 [H, W, C], grey or colour, or the reason why it cannot be read.
+def decode(file: Path | IO[bytes], size: tuple[int, int], channels: int) -> np.ndarray | str:
+    """One picture, a file or its content, as uint8 [H, W, C], grey or colour, or the reason why it cannot be read.
 
     It is the largest centered crop with the aspect ratio of `size`, resized once with antialiasing.
     """
@@ -85,17 +85,19 @@ def reduced(file: Path, factor: int, channels: int) -> np.ndarray | str:
         return _why(error)
 
 
-def _upright(file: Path, channels: int) -> Any:
+def _upright(file: Path | IO[bytes], channels: int) -> Any:
     """A complete picture of 8 bits, grey or colour, rotated as its EXIF orientation says."""
     from PIL import ImageOps
 
     with opened(file, MAX_PIXELS) as image:
         image.load()  # only this finds a truncated file
-        return _eight_bits(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
+        ImageOps.exif_transpose(image, in_place=True)
+        image, mode = _eight_bits(image), "L" if channels == 1 else "RGB"
+        return image if image.mode == mode else image.convert(mode)  # which copies
 
 
 @contextlib.contextmanager
-def opened(file: Path, most: int) -> Iterator[Any]:
+def opened(file: Path | IO[bytes], most: int) -> Iterator[Any]:
     """A picture, of which only the header is read so far, in one of our formats and of `most` pixels at most.
 
     Raises ValueError for a larger one, and OSError for what is no regular file or no picture.
@@ -103,7 +105,8 @@ def opened(file: Path, most: int) -> Iterator[Any]:
     from PIL import Image
 
     look_at_sizes_ourselves()
-    check_regular(file)
+    if isinstance(file, Path):
+        check_regular(file)
     with Image.open(file, formats=FORMATS) as image:
         pixels = image.width * image.height
         if pixels > most:
@@ -116,10 +119,12 @@ def _cut(image: Any, crop: tuple[int, int], size: tuple[int, int], channels: int
     """The centre of (width, height) `crop`, resized to (height, width) `size`: uint8 [H, W, C]."""
     from PIL import Image
 
-    left, top = (image.width - crop[0]) // 2, (image.height - crop[1]) // 2
-    cropped = image.crop((left, top, left + crop[0], top + crop[1]))
-    resized = cropped.resize(size[::-1], Image.Resampling.LANCZOS)
-    return np.asarray(resized, dtype=np.uint8).reshape(*size, channels)
+    if image.size != crop:
+        left, top = (image.width - crop[0]) // 2, (image.height - crop[1]) // 2
+        image = image.crop((left, top, left + crop[0], top + crop[1]))
+    if crop != size[::-1]:
+        image = image.resize(size[::-1], Image.Resampling.LANCZOS)
+    return np.asarray(image, dtype=np.uint8).reshape(*size, channels)
 
 
 def _why(error: Exception) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import mmap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -33,8 +34,9 @@ class Store:
 
     `skipped` names the sources that could not be read, with the reason. `domains` names columns whose rows correspond
     to no row of the others, such as the pictures of another style: {"b": ["other", "other_label"]}. All columns of a
-    domain have as many rows. The main domain is called "", and its first column gives the store's length.
-    Raises ValueError for a domain of columns that are not there.
+    domain have as many rows. The main domain is called "", and its first column gives the store's length. `digests` are
+    of columns whose `digest` is known, and `pages` the mappings of those that are not in memory. Raises ValueError for
+    a domain of columns that are not there.
     """
 
     def __init__(
@@ -42,8 +44,11 @@ class Store:
         columns: Mapping[str, Tensor],
         skipped: Mapping[str, str] | None = None,
         domains: Mapping[str, Sequence[str]] | None = None,
+        digests: Mapping[str, str] | None = None,
+        pages: Mapping[str, mmap.mmap] | None = None,
     ) -> None:
         self.columns = dict(columns)
+        self._digests, self.pages = dict(digests or {}), dict(pages or {})
         self.skipped = dict(skipped or {})
         self.domains = {domain: tuple(names) for domain, names in (domains or {}).items()}
         lost = [name for names in self.domains.values() for name in names if name not in self.columns]
@@ -58,6 +63,11 @@ class Store:
 
     def __contains__(self, name: object) -> bool:
         return name in self.columns
+
+    @property
+    def mapped(self) -> bool:
+        """Whether memory may have no room for the store, or for what is made of it."""
+        return bool(self.pages)
 
     def domain_of(self, name: str) -> str:
         """The domain of a column, "" for the main one. Raises KeyError for a column that is not there."""
@@ -86,17 +96,10 @@ class Store:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def digest_of(self, name: str) -> str:
-        """SHA-256 of a column's dtype, shape and rows in their order. Computed once."""
+        """The `digest` of a column. Computed once."""
         if name not in self._digests:
-            column = self.columns[name]
-            head = f"{column.dtype} {tuple(column.shape)}".encode()
-            parts = (hashlib.sha256(raw_bytes(part)).digest() for part in column.split(10_000))
-            self._digests[name] = hashlib.sha256(head + b"".join(parts)).hexdigest()
+            self._digests[name] = digest(self.columns[name])
         return self._digests[name]
-
-    @functools.cached_property
-    def _digests(self) -> dict[str, str]:
-        return {}
 
     def on(self, device: torch.device) -> Store:
         """The same data in a GPU's memory, where they take no more than a share of what is free there; else itself."""
@@ -107,7 +110,7 @@ class Store:
         if size > DEVICE_SHARE * free:
             return self
         columns = {name: column.to(device) for name, column in self.columns.items()}
-        return Store(columns, self.skipped, self.domains)
+        return Store(columns, self.skipped, self.domains, self._digests)
 
     def fetch(self, name: str, indices: Tensor, device: torch.device | str = "cpu") -> Tensor:
         """Rows of a column on a device, as the networks see them; pictures are channels last in memory.
@@ -115,6 +118,8 @@ class Store:
         A GPU copies them while the host goes on, which takes memory that the system may not move.
         """
         column, device = self.columns[name], torch.device(device)
+        if name in self.pages:
+            read_ahead(self.pages[name], indices, column[0].numel() * column.element_size())
         rows = take(column, indices.to(column.device, non_blocking=True))
         if rows.device.type == "cpu" and device.type == "cuda":
             rows = rows.pin_memory()
@@ -122,6 +127,13 @@ class Store:
         if is_picture(rows):
             return scale(rows)
         return rows.long() if is_mask(rows) else rows
+
+
+def digest(column: Tensor) -> str:
+    """SHA-256 of a column's dtype, shape and rows in their order."""
+    head = f"{column.dtype} {tuple(column.shape)}".encode()
+    parts = (hashlib.sha256(raw_bytes(part)).digest() for part in column.split(10_000))
+    return hashlib.sha256(head + b"".join(parts)).hexdigest()
 
 
 def is_picture(column: Tensor) -> bool:
@@ -139,6 +151,14 @@ def take(column: Tensor, indices: Tensor) -> Tensor:
     if column.dtype == torch.uint16:  # indexing is not implemented for it on every device
         return column.view(torch.int16).index_select(0, indices).view(torch.uint16)
     return column.index_select(0, indices)
+
+
+def read_ahead(pages: mmap.mmap, rows: Tensor, size: int) -> None:
+    """Have the system read all these rows, of `size` bytes each, at once. Else it waits for one after the other."""
+    if hasattr(mmap, "MADV_WILLNEED"):
+        for row in rows.tolist():
+            start = row * size // mmap.PAGESIZE * mmap.PAGESIZE
+            pages.madvise(mmap.MADV_WILLNEED, start, (row + 1) * size - start)
 
 
 def scale(images: Tensor) -> Tensor:

@@ -57,7 +57,13 @@ class Validation:
         about = [part for part in (whole.domains, by) if part]
         name = content_key(whole.digest, others, self.validation, split, *about, 2)
         known = whole.skipped if split == "train" else {}
-        return cached("validation", name, lambda skipped: _rows(whole, chosen, skipped, known), domains=whole.domains)
+        return cached(
+            "validation",
+            name,
+            lambda skipped: _rows(whole, chosen, skipped, known),
+            domains=whole.domains,
+            mapped=whole.mapped,
+        )
 
     def _chosen(self, domain: str, length: int, groups: Tensor | None) -> dict[str, Tensor]:
         """The sorted row numbers of a domain for each split. Rows of one group, by `groups` [N], are not divided."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ Draw = Callable[[int, int], Iterator[Example]]  # (number, noise seed) -> batche
 Scores = dict[str, dict[str, Any]]  # {name: {"value": number, provenance...}}
 
 
+FEATURES, LOGITS = "features of the extractor", "logits of the extractor"  # columns beside those of a task
 FEWEST = 10  # pictures of a split; with fewer, a picture has too few neighbours for some measures
 
 
@@ -68,6 +70,7 @@ class Evaluator:
         if self.device.type == "meta":  # networks without values are still checked against the data
             self.device = torch.device("cpu")
         self.tell: Callable[[str], object] = lambda line: None
+        self.gathered: Callable[[Generator[Example]], Generator[Example]] = lambda own: own  # with other ranks' batches
         self.notes: list[str] = []
         self.absent: dict[str, str] = {}  # measures without a value for the last samples -> the reason
         self.dimensions, self.num_classes = 0, 0  # of the extractor
@@ -221,27 +224,37 @@ class Evaluator:
             self._reference = reference(*self._splits, self.extractor, self.device, self.tell, self.column)
         return self._reference
 
-    def look(self, examples: Iterator[Example]) -> MetricInputs:
-        """The inputs of the measures, from one pass over the examples. Raises NotFinite for samples that are not."""
-        raw, columns, features, logits = [], [], [], []
+    def prepared(self, examples: Iterator[Example]) -> Generator[Example]:
+        """What measures see of examples, in batches: samples as they are stored, other columns, and features.
+
+        Raises NotFinite for samples that are not.
+        """
         for batch in rebatched(examples):
             sample = batch["sample"]
             if sample.dim() == 4:
                 if not torch.isfinite(sample).all():
                     raise NotFinite("some samples are not finite")
                 sample = unscale(sample) if self.eight_bits else sample
-            raw.append(sample)
-            columns.append({name: column for name, column in batch.items() if name != "sample"})
+            seen = {**batch, "sample": sample}
             if self.extractor is not None:
-                seen = extract(self.extractor, sample)
-                features.append(seen.features)
-                if seen.class_logits is not None:
-                    logits.append(seen.class_logits)
+                features, logits = extract(self.extractor, sample)
+                seen |= {FEATURES: features} if logits is None else {FEATURES: features, LOGITS: logits}
+            yield seen
+
+    def look(self, examples: Iterator[Example]) -> MetricInputs:
+        """The inputs of the measures, from one pass over the examples. Raises NotFinite for samples that are not."""
+        columns: dict[str, list[Tensor]] = {}
+        with contextlib.closing(self.gathered(self.prepared(examples))) as batches:
+            for batch in batches:
+                for name, column in batch.items():
+                    columns.setdefault(name, []).append(column)
+        joined = {name: torch.cat(parts) for name, parts in columns.items()}
+        raw, features, logits = joined.pop("sample"), joined.pop(FEATURES, None), joined.pop(LOGITS, None)
         return MetricInputs(
-            torch.cat(raw),
-            {name: torch.cat([part[name] for part in columns]) for name in columns[0]},
-            torch.cat(features) if features else None,
-            torch.cat(logits) if logits else None,
+            raw,
+            joined,
+            features,
+            logits,
             self.reference if self.extractor is not None else None,
             getattr(self.task, "bar", None),
             getattr(self.task, "reconstruct", None),

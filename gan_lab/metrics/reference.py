@@ -113,6 +113,6 @@ def _known(store: Store, extractor: nn.Module, split: str, tell: Tell, column: s
         finished = moments.finish()
         yield {"mean": finished.mean.numpy()[None], "covariance": finished.covariance.numpy()}
 
-    columns = cached("features", key, rows, verify=True).columns
+    columns = cached("features", key, rows, verify=True, mapped=store.mapped).columns
     known = Statistics(columns["mean"][0], columns["covariance"])
     return ReferenceSplit(columns["features"], known, digest, pictures, store.columns.get("label"))

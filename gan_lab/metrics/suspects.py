@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from gan_lab.display import pictures
 from gan_lab.metrics.inputs import MetricInputs
 from gan_lab.neighbours import Distances
 
 NEIGHBOURS = 7
+AT_ONCE = 50_000  # training pictures whose features are in memory
 SUSPECTS = 8  # samples shown beside the training pictures that they may have copied
 
 
@@ -19,7 +21,8 @@ def suspects(seen: MetricInputs) -> np.ndarray:
     """
     train = seen.reference.train
     chosen = seen.nearest.values.argsort()[:SUSPECTS]
-    distances = Distances(train.features, seen.reference.device)(seen.features[chosen])
+    known = train.features.split(AT_ONCE)  # they may be mapped from the disk
+    distances = torch.cat([Distances(part, seen.reference.device)(seen.features[chosen]) for part in known], dim=1)
     nearest = distances.topk(min(NEIGHBOURS, len(train)), largest=False).indices.cpu()
     left = pictures.grid(seen.raw[chosen].numpy(), columns=1)
     right = pictures.grid(train.pictures[nearest.flatten()].numpy(), columns=nearest.shape[1])

@@ -1,4 +1,4 @@
-"""A rank other than the first: it takes part in every step, and writes and says nothing."""
+"""A rank other than the first: it takes part in every step and score, and writes and says nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from gan_lab.config.redaction import redacted
 from gan_lab.core.files import printable
-from gan_lab.core.hooks import Diverged, Log
+from gan_lab.core.hooks import Diverged, Do, Log
 from gan_lab.core.loop import train
 from gan_lab.core.ranks import share
 from gan_lab.core.runtime import LostContact
@@ -19,45 +19,49 @@ from gan_lab.run.assembly import Assembly, agreement, assemble
 from gan_lab.run.failures import first_line
 from gan_lab.run.place import place
 from gan_lab.run.ranks import DONE, Differing, Meeting, Ranks
+from gan_lab.run.sharing import SharedScoring
 from gan_lab.run.signals import Signals
 
 
 def follow(make_config: Callable[[], DictConfig]) -> int:
     """Follow rank 0 through a run. Returns the exit code; never raises. What goes wrong here is rank 0's to report."""
-    ranks, code = Ranks(place()), 2
-    try:
-        config = make_config()
-        assembly = assemble(_without_scores(config))
-        ranks.timeout = assembly.trainer.timeout
-        orders = ranks.join(agreement(config, assembly), assembly.game.runtime.device)
-        code = 1
-        code = _train(assembly, ranks, orders)
-    except LostContact as error:
-        code = _lost(ranks, error)
-    except KeyboardInterrupt:
-        code = 130
-        ranks.end("was interrupted")
-    except Differing as error:
-        ranks.end(str(error))
-    except BaseException as error:
-        ranks.end(f"failed: {type(error).__name__}: {first_line(error)}")
-    ranks.end()
+    code = 2
+    with Ranks(place()) as ranks:
+        try:
+            config = make_config()
+            assembly = assemble(_without_health(config))
+            ranks.timeout, assembly.ranks = assembly.trainer.timeout, ranks
+            orders = ranks.join(agreement(config, assembly), assembly.game.runtime.device)
+            code = 1
+            code = _train(assembly, ranks, orders)
+        except LostContact as error:
+            code = _lost(ranks, error)
+        except KeyboardInterrupt:
+            code = 130
+            ranks.end("was interrupted")
+        except Differing as error:
+            ranks.end(str(error))
+        except BaseException as error:
+            ranks.end(f"failed: {type(error).__name__}: {first_line(error)}")
+        ranks.end()
     return code
 
 
-def _without_scores(config: DictConfig) -> DictConfig:
-    """Rank 0 scores and watches the run's health alone, so the others need not load what that takes."""
+def _without_health(config: DictConfig) -> DictConfig:
+    """Rank 0 watches the run's health alone, so the others need not load what that takes."""
     config = config.copy()
-    config.evaluation.metrics, config.evaluation.select_by, config.tracking.health = [], None, False
+    config.tracking.health = False
     return config
 
 
 def _train(assembly: Assembly, ranks: Ranks, orders: Any) -> int:
     game, trainer = assembly.game, assembly.trainer
     log = Log(orders["log_every"], lambda record: None, also=orders["periods"])
+    scoring, (_, scored, _) = SharedScoring(assembly), orders["periods"]
     with Signals() as signals:
         ranks.begin(game, log)
         game.add(log)
+        game.add(Do(scored, lambda game: scoring.follow()))
         game.add(Meeting(ranks, [orders["log_every"], *orders["periods"]]))
         while True:
             try:
@@ -73,6 +77,8 @@ def _train(assembly: Assembly, ranks: Ranks, orders: Any) -> int:
                 break
             signals.save = False
             ranks.meet()
+        if game.images >= trainer.images and assembly.evaluator.metrics:
+            scoring.follow()
         return 128 + signals.received if signals.received and game.images < trainer.images else 0
 
 

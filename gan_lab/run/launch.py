@@ -25,13 +25,13 @@ from gan_lab.config.identity import resolved
 from gan_lab.config.sections import Trainer
 from gan_lab.display.terminal import current_label
 from gan_lab.run.cards import cards
+from gan_lab.run.place import LOOPBACK
 from gan_lab.run.ranks import GRACE_SECONDS, POLL
 from gan_lab.run.selection import Report
 from gan_lab.run.signals import SAVE, ending
 
 LATE_SECONDS = GRACE_SECONDS + 2  # for the others, once one has failed, until they are killed
 FAILED = (1, 2)  # exit codes; others are those of a run that all have ended together
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
-"""Which of a run's processes this one is, by the variables that torchrun, srun or `run/launch.py` set."""
+"""Which of a run's processes this one is, by the variables that torchrun, srun, submitit or `run/launch.py` set."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,13 @@ if TYPE_CHECKING:
 
     from gan_lab.config.sections import Trainer
 
-PORTS = range(20_000, 30_000)  # of Slurm's jobs, by their number
+PORTS = range(20_000, 30_000)  # of jobs, by their number: below those that systems give to whoever asks for any
+LOOPBACK = "127.0.0.1"
+LAUNCHERS = (  # the variables of rank, world and local rank
+    ("RANK", "WORLD_SIZE", "LOCAL_RANK"),  # torchrun, and our own launchers
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),  # srun
+    ("SUBMITIT_LOCAL_GLOBALID", "SUBMITIT_LOCAL_NTASKS", "SUBMITIT_LOCAL_LOCALID"),  # submitit without Slurm
+)
 
 
 @dataclass(frozen=True)
@@ -25,11 +33,9 @@ class Place:
 
 
 def place() -> Place:
-    """This process's place, from the variables that torchrun or srun set. Raises ValueError for wrong ones."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    if "RANK" not in os.environ:
-        names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
-    if not all(name in os.environ for name in names[:2]):
+    """This process's place, from the variables that its launcher set. Raises ValueError for wrong ones."""
+    names = next((names for names in LAUNCHERS if all(name in os.environ for name in names[:2])), None)
+    if names is None:
         return Place()
     rank, world, local = (_number(name, os.environ.get(name, "0")) for name in names)
     if world == 1:
@@ -54,7 +60,19 @@ def address() -> tuple[str, int]:
         job = _number("SLURM_JOB_ID", os.environ.get("SLURM_JOB_ID", "0"))
         if first:
             return "".join(part or "" for part in first.groups()), PORTS[job % len(PORTS)]
+    if number := os.environ.get("SUBMITIT_LOCAL_JOB_ID"):
+        return LOOPBACK, PORTS[_number("SUBMITIT_LOCAL_JOB_ID", number) % len(PORTS)]
     raise ValueError("RANK and WORLD_SIZE are set, and MASTER_ADDR is not: start it by torchrun or srun, or unset them")
+
+
+def free_port(first: int) -> int:
+    """A port on which nobody listens: of `PORTS`, from the one of this number on."""
+    for i in range(len(PORTS)):
+        port = PORTS[(first + i) % len(PORTS)]
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("", port))
+            return port
+    raise ValueError(f"all ports from {PORTS[0]} to {PORTS[-1]} are in use")
 
 
 def starts_others(trainer: Trainer) -> bool:

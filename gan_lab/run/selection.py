@@ -12,6 +12,7 @@ from gan_lab.datasets.store import Store
 from gan_lab.metrics.evaluator import Scores
 from gan_lab.metrics.suspects import suspects
 from gan_lab.run.assembly import Assembly
+from gan_lab.run.sharing import SharedScoring
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 
 SELECTION_SEED = 1
@@ -40,6 +41,7 @@ class Scoring:
 
     def __init__(self, assembly: Assembly, directory: RunDirectory) -> None:
         self.assembly, self.directory, self.evaluator = assembly, directory, assembly.evaluator
+        self.shared = SharedScoring(assembly)
         self.selecting = self.evaluator.selecting(assembly.evaluation.select_by, assembly.evaluation.selection_samples)
 
     @property
@@ -86,9 +88,10 @@ class Scoring:
         assembly = self.assembly
         task: Any = assembly.game.task
         data = assembly.example_data
-        with inference(assembly.sampled_nets, assembly.evaluation.batch_norm, task.warm) as nets:
+        nets_at_rest = inference(assembly.sampled_nets, assembly.evaluation.batch_norm, task.warm)
+        with nets_at_rest as nets, self.shared.led():
             return self.evaluator(
-                lambda num, seed: task.examples(nets, num, seed, data),
+                lambda num, seed: self.shared.examples(nets, num, seed),
                 num,
                 seeds,
                 **(examples_of(task, data) if task.needs_data else {}),

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from gan_lab.config.hydra_store import register_resolvers
 from gan_lab.display.terminal import OutputLabel, labelled_output, terminal
+from gan_lab.run.place import place
 from gan_lab.run.signals import INTERRUPTED, REQUEUE_SECONDS, requeue_after
 from gan_lab.sweeping import plan
 from gan_lab.sweeping.interrupts import stop_signal, stop_with_sweep
@@ -54,7 +55,7 @@ class SweepJob:
     labels: Mapping[str, str] = field(default_factory=dict)  # short names of the swept keys
     total: int = 1  # number of jobs
     count: int = 1  # jobs that run at a time
-    threads: int | None = None  # CPU threads of a job without trainer.threads; None: unchanged
+    threads: int | None = None  # CPU threads of a job without trainer.threads, of all its processes; None: unchanged
     study: StudyLocation | None = None  # the study of its trial
     stop: Path | None = None  # once this file exists, no job starts, and running jobs save and end
     parent: int = field(default_factory=os.getpid)
@@ -83,15 +84,26 @@ class SweepJob:
         # A summary in the folder of a job that could not start belongs to an older run.
         return math.nan if code == 2 else score(RunDirectory(HydraConfig.get().runtime.output_dir).summary)
 
-    def _run(self, config: DictConfig) -> int:
+    def follow(self, config: DictConfig) -> None:
+        """Be one of the job's other processes, where its launcher has started several. The first one does the rest."""
+        from gan_lab.run.follower import follow
+
+        self._prepare()
+        follow(lambda: config)
+
+    def _prepare(self) -> None:
         import torch
 
         from gan_lab import registry
-        from gan_lab.run.start import run
 
         registry.load()  # a worker process has not imported the plug-ins
         if self.threads:  # for each job, because the previous one may have changed the number
-            torch.set_num_threads(self.threads)
+            torch.set_num_threads(max(self.threads // place().world, 1))
+
+    def _run(self, config: DictConfig) -> int:
+        from gan_lab.run.start import run
+
+        self._prepare()
         hydra = HydraConfig.get()
         note = Path(hydra.runtime.output_dir) / REFUSED
         note.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Jobs on other machines: on Slurm through submitit, and on a Ray cluster.
+"""Jobs on other machines: what launchers have in common, and Slurm through submitit. Ray is in ray_launcher.py.
 
 A job that fails does not affect the others. Hydra's published plug-ins stop at the first job that dies.
 """
@@ -6,10 +6,8 @@ A job that fails does not affect the others. Hydra's published plug-ins stop at 
 from __future__ import annotations
 
 import importlib.util
-import logging
 import os
 import shutil
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -28,6 +26,8 @@ from gan_lab.config.hydra_store import register_resolvers, without_hydra
 from gan_lab.config.identity import job_name
 from gan_lab.display.terminal import terminal
 from gan_lab.registry import unknown
+from gan_lab.run.place import place
+from gan_lab.sweeping.job import SweepJob
 from gan_lab.tracking.run_directory import RunDirectory
 
 POLL = 0.5  # seconds between two checks of the jobs
@@ -37,14 +37,18 @@ POLL = 0.5  # seconds between two checks of the jobs
 class PackedJob:
     """A job in picklable form: all that Hydra needs to run it in a fresh process."""
 
+    name: str  # of its folder
     context: HydraContext
     config: DictConfig
-    function: TaskFunction
+    function: SweepJob
     state: Any
 
-    def __call__(self) -> JobReturn:
+    def __call__(self) -> JobReturn | None:
         register_resolvers()
         setup_globals()
+        if place().rank:  # one of several processes of the job, of which the first has to do with Hydra
+            self.function.follow(without_hydra(self.config))
+            return None
         Singleton.set_state(self.state)
         HydraConfig.instance().set_config(self.config)
         return run_job(
@@ -66,7 +70,8 @@ class RemoteLauncher(Launcher, ABC):
         self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.context, self.function, self.config = hydra_context, task_function, config
+        self.context, self.config = hydra_context, config
+        self.function: Any = task_function
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         setup_globals()
@@ -95,7 +100,8 @@ class RemoteLauncher(Launcher, ABC):
         config = self.context.config_loader.load_sweep_config(self.config, words)
         with open_dict(config):
             config.hydra.job.id, config.hydra.job.num = str(number), number
-        return job_name(words), PackedJob(self.context, config, self.function, Singleton.get_state())
+        name = job_name(words)
+        return name, PackedJob(name, self.context, config, self.function, Singleton.get_state())
 
     def _done(self, name: str, task: PackedJob) -> bool:
         from gan_lab.run.start import finished
@@ -137,13 +143,23 @@ class SlurmLauncher(RemoteLauncher):
         self.executor = submitit.AutoExecutor(folder=folder, cluster=s["cluster"])
         given = {"mem_gb": s["mem_gb"], "slurm_partition": s["partition"], "slurm_account": s["account"]}
         self.executor.update_parameters(
-            name="gan_lab", timeout_min=s["timeout_min"], cpus_per_task=s["cpus_per_task"],
-            gpus_per_node=s["gpus_per_node"], slurm_signal_delay_s=s["warn_seconds"], slurm_setup=list(s["setup"]),
+            name="gan_lab", timeout_min=s["timeout_min"], gpus_per_node=s["gpus_per_node"],
+            slurm_signal_delay_s=s["warn_seconds"], slurm_setup=list(s["setup"]),
             slurm_additional_parameters=dict(s["additional"]),
             **{name: value for name, value in given.items() if value is not None},
         )  # fmt: skip
 
     def send(self, task: PackedJob) -> Any:
+        """On one machine, one task of Slurm starts the job's processes; on several, each is a task."""
+        processes, nodes = task.config.trainer.processes, self.settings["nodes"]
+        tasks = processes if nodes > 1 else 1
+        if self.settings["cluster"] == "local":
+            nodes = 1
+        self.executor.update_parameters(
+            nodes=nodes,
+            tasks_per_node=tasks // nodes,
+            cpus_per_task=self.settings["cpus_per_task"] * processes // tasks,
+        )
         return self.executor.submit(task)
 
     def ended(self, job: Any) -> bool:
@@ -153,55 +169,45 @@ class SlurmLauncher(RemoteLauncher):
         job.cancel()
 
 
-class RayLauncher(RemoteLauncher):
-    """One Ray task for each job. Ray does not retry a task whose process died: the user repeats the command instead."""
-
-    def prepare(self) -> None:
-        import ray
-
-        s = self.settings
-        if not ray.is_initialized():
-            os.environ.update(RAY_DEDUP_LOGS="0", RAY_COLOR_PREFIX="0")  # our own label is before each line
-            here = {} if s["address"] else {"num_cpus": s["num_cpus"], "include_dashboard": False}
-            ray.init(address=s["address"], logging_level=logging.ERROR, log_to_driver=True, **here)
-        self.run = ray.remote(max_retries=0, num_cpus=s["cpus_per_job"], num_gpus=s["gpus_per_job"])(job)
-
-    def send(self, task: PackedJob) -> Any:
-        return self.run.remote(task)
-
-    def ended(self, job: Any) -> bool:
-        import ray
-
-        return bool(ray.wait([job], timeout=0)[0])
-
-    def cancel(self, job: Any) -> None:
-        import ray
-
-        ray.cancel(job)
-
-
-def job(task: PackedJob) -> None:
-    """The function that Ray runs; Ray shows its name before each line."""
-    task()
-
-
-def shut_down() -> None:
-    """Stop a Ray cluster that was started on this machine."""
-    if ray := sys.modules.get("ray"):
-        ray.shutdown()
-
-
 PACKAGES = {"slurm": ("submitit", "sweep"), "ray": ("ray", "ray")}  # launcher -> the package it needs, and our extra
 
 
-def check(launcher: str, conf: Any) -> None:
-    """Raise ValueError where the launcher's package is missing, or a setting is out of range."""
+def check(launcher: str, conf: Any, processes: int = 1) -> None:
+    """Raise ValueError where the launcher's package is missing, or a setting is out of range, or jobs do not fit."""
     package, extra = PACKAGES[launcher]
     if importlib.util.find_spec(package) is None:
         raise ValueError(f'hydra/launcher={launcher} needs {package}: pip install "hydra-gan-lab[{extra}]"')
     if conf.n_jobs < 1:
         raise ValueError(f"hydra.launcher.n_jobs={conf.n_jobs}: give 1 at least")
-    if launcher == "slurm" and conf.cluster not in ("slurm", "local"):
+    if launcher == "ray":
+        _check_ray(conf, processes)
+    else:
+        _check_slurm(conf, processes)
+
+
+def _check_slurm(conf: Any, processes: int) -> None:
+    if conf.cluster not in ("slurm", "local"):
         raise unknown("hydra.launcher.cluster", conf.cluster, ("slurm", "local"))
-    if launcher == "slurm" and conf.cluster == "slurm" and shutil.which("sbatch") is None:
+    if conf.nodes < 1 or processes % conf.nodes:
+        raise ValueError(f"hydra.launcher.nodes={conf.nodes} must divide trainer.processes={processes}")
+    if 0 < conf.gpus_per_node < (each := processes // conf.nodes):
+        raise ValueError(
+            f"hydra.launcher.gpus_per_node={conf.gpus_per_node}: a job has {each} processes on a node, which take a "
+            "card each"
+        )
+    if conf.cluster == "slurm" and shutil.which("sbatch") is None:
         raise ValueError("hydra/launcher=slurm: there is no sbatch here; try it with hydra.launcher.cluster=local")
+
+
+def _check_ray(conf: Any, processes: int) -> None:
+    if 0 < conf.gpus_per_job < processes > 1:
+        raise ValueError(
+            f"hydra.launcher.gpus_per_job={conf.gpus_per_job:g}: a job has {processes} processes, which take a card "
+            "each"
+        )
+    cores = conf.num_cpus or os.cpu_count() or 1
+    if conf.address is None and max(conf.cpus_per_job, processes) > cores:
+        raise ValueError(
+            f"a job takes {max(conf.cpus_per_job, processes):g} cores, and the cluster that hydra/launcher=ray starts "
+            f"here has {cores}: raise hydra.launcher.num_cpus, or give another cluster by hydra.launcher.address"
+        )

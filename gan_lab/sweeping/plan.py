@@ -62,7 +62,7 @@ class Workers:
     """How many jobs run at a time, each in its own process where there are several, and their threads."""
 
     count: int = 1
-    threads: int | None = None  # CPU threads of a job without trainer.threads
+    threads: int | None = None  # CPU threads of a job without trainer.threads, of all its processes together
     overrides: tuple[str, ...] = ()  # of the launcher's settings
     remote: bool = False  # may be on other machines, which share only a folder with this one
 
@@ -80,7 +80,7 @@ def workers(hydra: Any, num_jobs: int | None, processes: int = 1) -> Workers:
     if launcher == "basic":
         return Workers(threads=torch.get_num_threads())
     if launcher in ("slurm", "ray"):
-        return _elsewhere(launcher, hydra.launcher, num_jobs)
+        return _elsewhere(launcher, hydra.launcher, num_jobs, processes)
     if launcher not in ("joblib", "laptop"):  # another launcher, which may use other machines
         return Workers()
     import joblib
@@ -98,16 +98,18 @@ def workers(hydra: Any, num_jobs: int | None, processes: int = 1) -> Workers:
     return Workers(count, max(torch.get_num_threads() // count, 1), overrides=tuple(overrides))
 
 
-def _elsewhere(launcher: str, conf: Any, num_jobs: int | None) -> Workers:
+def _elsewhere(launcher: str, conf: Any, num_jobs: int | None, processes: int) -> Workers:
     """The workers of our own launchers. A job uses the cores that its scheduler gives it; on this machine, a share."""
     import torch
 
     from gan_lab.sweeping import launchers
 
-    launchers.check(launcher, conf)
+    launchers.check(launcher, conf, processes)
     count = min(conf.n_jobs, num_jobs or conf.n_jobs)
     if launcher == "ray":
-        threads = max(int(conf.cpus_per_job), 1)
+        threads = max(int(conf.cpus_per_job), processes)
+    elif conf.cluster == "slurm":
+        threads = conf.cpus_per_task * processes
     else:
-        threads = conf.cpus_per_task if conf.cluster == "slurm" else max(torch.get_num_threads() // count, 1)
+        threads = max(torch.get_num_threads() // count, 1)
     return Workers(count, threads, remote=True)

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from gan_lab.display.terminal import terminal
 from gan_lab.run.signals import INTERRUPTED
-from gan_lab.sweeping import findings, launchers, optuna_sweeper, plan, study, sweeper, table
+from gan_lab.sweeping import findings, launchers, optuna_sweeper, plan, ray_launcher, study, sweeper, table
 from gan_lab.sweeping.interrupts import Interrupts
 from gan_lab.sweeping.job import SweepJob
 
@@ -64,7 +64,7 @@ def supervise(
         code = 1
     finally:
         if workers.remote:
-            launchers.shut_down()
+            ray_launcher.shut_down()
         elif workers.count > 1:
             _end_workers()
     if interrupts.received is not None:
@@ -153,7 +153,7 @@ def _sweeper_input(
 def _own_plugins() -> Iterator[None]:
     """Register our sweeper and launchers with Hydra: they are not in a package hydra_plugins, where Hydra looks."""
     known = Plugins.instance().class_name_to_class
-    for cls in (optuna_sweeper.OptunaSweeper, launchers.SlurmLauncher, launchers.RayLauncher):
+    for cls in (optuna_sweeper.OptunaSweeper, launchers.SlurmLauncher, ray_launcher.RayLauncher):
         known[f"hydra_plugins.gan_lab.{cls.__name__}"] = cls
     yield
 

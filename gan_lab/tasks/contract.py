@@ -10,9 +10,10 @@ Nothing outside this package asks which task it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ from gan_lab.datasets.store import Store, unscale
 from gan_lab.display.pictures import Sheet, grid, scatter
 
 CHUNK = 64  # examples made at once, so that example i of a seed does not depend on the number of examples
+TOGETHER = (
+    2  # chunks that one rank makes and extracts features of, so that these see the batches that one process makes
+)
 STANDING = 2048  # examples of standing statistics
 Example = dict[str, Tensor]  # rows of named columns, on the CPU
 Signals = Callable[[nn.ModuleDict, nn.ModuleDict], Mapping[str, float]]  # of the playing nets and the averaged ones
@@ -177,6 +181,41 @@ class Task:
         return None
 
 
+# -- for several processes that make the examples of one score together -----------------------------------------------
+
+
+@dataclass
+class Division:
+    """Which part of all chunks `own_chunks` gives: `index` of `count`. `used`: whether somebody has asked."""
+
+    index: int = 0
+    count: int = 1
+    used: bool = False
+
+
+T = TypeVar("T")
+_divisions = [Division()]
+
+
+@contextlib.contextmanager
+def divided(index: int, count: int) -> Iterator[Division]:
+    """A context in which `examples` makes only its part, if it goes by `own_chunks` or `chosen_rows`."""
+    _divisions.append(Division(index, count))
+    try:
+        yield _divisions[-1]
+    finally:
+        _divisions.pop()
+
+
+def own_chunks(chunks: Iterable[T]) -> Iterator[T]:
+    """All chunks, or in a context `divided` those of one process, `TOGETHER` at a time, in turn."""
+    division = _divisions[-1]
+    division.used = True
+    for i, chunk in enumerate(chunks):
+        if i // TOGETHER % division.count == division.index:
+            yield chunk
+
+
 # -- for tasks that make examples from data ----------------------------------------------------------------------------
 
 
@@ -192,7 +231,7 @@ def chosen_rows(length: int, num: int, seed: int) -> Iterator[Tensor]:
     The order is random, also for sorted data. No row comes twice: where `num` exceeds `length`, each row comes once.
     """
     order = torch.randperm(length, generator=torch.Generator().manual_seed(key("rows", seed)))
-    yield from order[:num].split(CHUNK)
+    yield from own_chunks(order[:num].split(CHUNK))
 
 
 class RowDraws:

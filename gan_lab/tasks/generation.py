@@ -23,7 +23,7 @@ from gan_lab.core.types import (
     regularized,
 )
 from gan_lab.registry import NonNegative, Positive, Weight, tasks
-from gan_lab.tasks.contract import CHUNK, STANDING, Example, Layout, Parts, Signals, Task
+from gan_lab.tasks.contract import CHUNK, STANDING, Example, Layout, Parts, Signals, Task, own_chunks
 from gan_lab.tasks.judged import JudgedPass, check_needs, offered
 from gan_lab.tasks.layouts import classes, directions, interpolation, neighbours, style_mixing, truncation
 from gan_lab.tasks.packing import check_divides, packing_discriminator
@@ -217,7 +217,7 @@ class Generation(Task):
         if classes_drawn is not None and label is not None:
             classes_drawn[: len(label)] = label
         uses_label = self.uses_label(nets)
-        for start in range(0, num, CHUNK):
+        for start in own_chunks(range(0, num, CHUNK)):
             rows = slice(start, start + CHUNK)
             left = num - start
             chosen = None if classes_drawn is None else classes_drawn[rows]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import mmap
 import multiprocessing
 import os
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,6 +20,7 @@ import torch
 from filelock import FileLock
 
 from gan_lab.datasets import cache as caching
+from gan_lab.datasets import store as stores
 from gan_lab.datasets.cache import Rows, cached, content_key
 from gan_lab.datasets.store import Store
 
@@ -144,26 +148,66 @@ def test_a_source_that_cannot_be_read_is_not_taken_for_a_bad_cache(cache: Path) 
             cached("toy", "key", unreadable)
 
 
+@pytest.fixture
+def mappings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of files that are mapped from now on."""
+    sizes: list[int] = []
+    mapping = mmap.mmap
+
+    def noted(number: int, *more: Any, **settings: Any) -> mmap.mmap:
+        sizes.append(os.fstat(number).st_size)
+        return mapping(number, *more, **settings)
+
+    monkeypatch.setattr(caching.mmap, "mmap", noted)
+    return sizes
+
+
 def test_a_large_store_is_mapped_and_a_small_one_read_with_equal_contents(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, monkeypatch: pytest.MonkeyPatch, mappings: list[int]
 ) -> None:
-    opened: list[Path] = []
-    memmap = np.memmap
-
-    def counted(path: Path, *args: object, **more: object) -> object:
-        opened.append(path)
-        return memmap(path, *args, **more)  # type: ignore[call-overload]
-
-    monkeypatch.setattr(np, "memmap", counted)
     check(cached("toy", "key", Source()))
-    assert not opened
+    mappings.clear()  # of the digests, when it was made
+    check(cached("toy", "key", Source()))
+    assert not mappings
     monkeypatch.setattr(caching, "MEMORY_SHARE", 0.0)
     mapped = cached("toy", "key", Source())
-    assert {path.name for path in opened} == {"sample.bin", "label.bin"}
+    assert sorted(mappings) == [LABELS.nbytes, IMAGES.nbytes]
     check(mapped)
     assert mapped.fetch("sample", torch.tensor([2])).shape == (1, 3, 5, 6)
-    mapped.columns["sample"][0] = 0  # private to this process: the file stays as it is
-    check(cached("toy", "key", Source()))
+
+
+def test_a_source_may_ask_for_a_mapped_store_of_any_size(cache: Path, mappings: list[int]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        store = cached("toy", "key", Source(), mapped=True)
+    check(store)
+    assert store.mapped
+    assert len(mappings) == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems promise memory by other rules")
+def test_a_store_may_be_larger_than_the_machines_memory(cache: Path) -> None:
+    """A sparse file of so many bytes takes no room on the disk. Linux maps it, as long as nobody may write to it."""
+    rows = 2 * caching.memory() // 3000
+    cached("toy", "key", Source())
+    about = json.loads((cache / "toy-key/store.json").read_text())
+    about["columns"] = {"sample": {"dtype": "uint8", "shape": [rows, 10, 100, 3], "digest": "0"}}
+    (cache / "toy-key/store.json").write_text(json.dumps(about))
+    os.truncate(cache / "toy-key/sample.bin", rows * 3000)
+    source = Source()
+    store = cached("toy", "key", source)
+    assert not source.asked
+    assert len(store) == rows
+    assert torch.equal(store.fetch("sample", torch.tensor([rows - 1])), torch.full((1, 3, 10, 100), -1.0))
+
+
+def test_the_digest_of_a_stored_column_is_read_and_not_computed_again(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = cached("toy", "key", Source())
+    expected = Store({"sample": torch.from_numpy(IMAGES)}).digest
+    monkeypatch.setattr(stores, "digest", lambda column: pytest.fail("it was read again"))
+    assert made.digest == cached("toy", "key", Source()).digest == expected
 
 
 # -- several processes -------------------------------------------------------------------------------------------------

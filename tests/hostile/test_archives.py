@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from torchvision import datasets as torchvision_datasets
 
-from gan_lab.datasets import exact, packed
+from gan_lab.datasets import exact, packed, parquet_rows, shards
 from gan_lab.datasets.cifar10 import CIFAR10
 from gan_lab.datasets.decoding import read_exactly
 from gan_lab.datasets.exact import Unreadable, read_array
@@ -203,3 +203,33 @@ def test_no_data_set_waits_for_a_pipe(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / name)
     with pytest.raises(ValueError, match="no regular file"):
         read_idx(tmp_path / name)
+
+
+# -- shards ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_parquet_whose_rows_share_one_large_value_takes_the_memory_of_few_rows(
+    tmp_path: Path, memory_below: Bounded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stored once, and would be unpacked for each of the 64 rows that are else read at once: 64 MB."""
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"image": [bytes(1_000_000)] * 64}), tmp_path / "a.parquet", compression="zstd")
+    assert (tmp_path / "a.parquet").stat().st_size < 10_000
+    for module in (shards, parquet_rows):
+        monkeypatch.setattr(module, "LARGEST", 4_000_000)
+    with memory_below(SMALL), pytest.raises(ValueError, match="cannot identify image file"):
+        shards.Shards(path=str(tmp_path)).load()
+
+
+def test_a_tar_member_that_is_sparse_unpacks_to_nothing(tmp_path: Path) -> None:
+    """GNU's format lets a few bytes claim terabytes of zeros."""
+    file = tmp_path / "a.tar"
+    header = bytearray(tarfile.TarInfo("a.png").tobuf(tarfile.GNU_FORMAT))
+    header[156:157] = b"S"
+    header[386:410] = b"00000000000\x0000000000000\0"  # one piece, at 0, without bytes
+    header[483:495] = b"77777777777\0"  # the size when unpacked
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    file.write_bytes(header + bytes(1024))
+    with pytest.raises(ValueError, match=r"a\.png claims 8589934591 bytes"):
+        shards.Shards(path=str(file)).load()

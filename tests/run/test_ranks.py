@@ -24,7 +24,7 @@ from gan_lab.core import checkpoint, runtime
 from gan_lab.core.runtime import LostContact
 from gan_lab.run import ranks
 from gan_lab.run.cards import claim
-from gan_lab.run.place import Place, address, device_of, place
+from gan_lab.run.place import Place, address, device_of, free_port, place
 from gan_lab.run.ranks import DONE, Ranks
 from gan_lab.sweeping import plan
 from tests.helpers import compose
@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 LAUNCHERS = (
     "RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS",
     "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_STEP_NODELIST", "SLURM_JOB_ID", "TORCHELASTIC_USE_AGENT_STORE",
+    "SUBMITIT_LOCAL_GLOBALID", "SUBMITIT_LOCAL_NTASKS", "SUBMITIT_LOCAL_LOCALID", "SUBMITIT_LOCAL_JOB_ID",
 )  # fmt: skip
 CPU = torch.device("cpu")
 
@@ -43,7 +44,7 @@ def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def free_port() -> int:
+def any_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -60,9 +61,14 @@ def free_port() -> int:
         ({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}, Place()),
         ({"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "1"}, Place(5, 8, 1)),
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_LOCALID": "0"}, Place()),  # sbatch's script, without srun
+        (
+            {f"SUBMITIT_LOCAL_{name}": "1" for name in ("GLOBALID", "LOCALID")} | {"SUBMITIT_LOCAL_NTASKS": "2"},
+            Place(1, 2, 1),
+        ),
+        ({"RANK": "1", "WORLD_SIZE": "2", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}, Place(1, 2, 0)),
     ],
 )
-def test_a_process_knows_its_place_from_torchrun_or_srun(
+def test_a_process_knows_its_place_from_its_launcher(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: Place
 ) -> None:
     for name, value in variables.items():
@@ -88,6 +94,20 @@ def test_under_srun_rank_0_is_on_the_first_node(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("MASTER_ADDR", "other")
     monkeypatch.setenv("MASTER_PORT", "7")
     assert address() == ("other", 7)
+
+
+def test_jobs_side_by_side_meet_at_ports_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = set()
+    for job in ("4711", "4712"):
+        monkeypatch.setenv("SUBMITIT_LOCAL_JOB_ID", job)
+        found.add(address())
+    assert found == {("127.0.0.1", 24711), ("127.0.0.1", 24712)}
+    with socket.socket() as taken:
+        first = free_port(4711)
+        taken.bind(("", first))
+        taken.listen()
+        assert free_port(4711) == first + 1
+        assert free_port(4711 + 10_000) == first + 1
 
 
 def test_each_process_has_a_card_or_all_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +181,7 @@ def test_how_many_processes_compute_a_run_is_not_in_its_name() -> None:
 def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Ranks, Ranks]]:
     """Rank 0, which has the store, and rank 1."""
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    monkeypatch.setenv("MASTER_PORT", str(any_port()))
     monkeypatch.setattr(ranks, "GRACE_SECONDS", 0.3)
     first = Ranks(Place(0, 2, 0), timeout=0.5)
     second = Ranks(Place(1, 2, 1), timeout=0.5)
@@ -347,7 +367,7 @@ def test_two_processes_train_what_one_does_and_go_on_from_each_other(tmp_path: P
 @pytest.mark.slow
 def test_torchruns_variables_are_taken_and_ranks_with_another_seed_are_refused(tmp_path: Path) -> None:
     common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-    port = str(free_port())
+    port = str(any_port())
     both = [
         start(tmp_path, ["run_dir=run", "trainer.images=160", f"trainer.seed={rank}"],
               RANK=str(rank), LOCAL_RANK=str(rank), MASTER_PORT=port, **common)
@@ -359,7 +379,7 @@ def test_torchruns_variables_are_taken_and_ranks_with_another_seed_are_refused(t
     assert said[0][1].count("\n") == 1
     assert said[1] == ("", "")
     assert not (tmp_path / "run").exists()
-    port = str(free_port())
+    port = str(any_port())
     both = [
         start(tmp_path, ["run_dir=run", "trainer.images=160", "trainer.processes=7"],
               RANK=str(rank), LOCAL_RANK=str(rank), MASTER_PORT=port, **common)

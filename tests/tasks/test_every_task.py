@@ -266,6 +266,28 @@ def test_an_example_is_the_same_however_many_are_made_at_once(done: Done, monkey
             torch.testing.assert_close(again[name], many[name], msg=name)
 
 
+def test_examples_that_ranks_divide_are_together_those_of_one(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = TrainedRun(done.whole, "cpu")
+    num = 5 * contract.CHUNK + 3
+    if trained.task.needs_data:  # the data are few
+        monkeypatch.setattr(contract, "CHUNK", 2)
+        num = 11
+    with inference(trained.nets, "running") as nets:
+        whole = list(trained.task.examples(nets, num, 5, trained.data))
+        parts = []
+        for rank in range(2):
+            with contract.divided(rank, 2) as division:
+                parts.append(list(trained.task.examples(nets, num, 5, trained.data)))
+            assert division.used
+    turns = range(0, len(whole), contract.TOGETHER)
+    together = [chunk for start in turns for part in parts for chunk in part[start : start + contract.TOGETHER]]
+    assert len(whole) > 2 * contract.TOGETHER
+    assert len(together) == len(whole)
+    for ours, theirs in zip(together, whole, strict=True):
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(column, theirs[name]) for name, column in ours.items())
+
+
 def test_an_exported_file_is_an_equal_run(done: Done, tmp_path: Path) -> None:
     """Without the directories of the run and of those that it is built from."""
     file = tmp_path / "model.safetensors"
