@@ -152,11 +152,11 @@ TASKS = {
 @pytest.mark.parametrize("launcher", TASKS)
 def test_jobs_of_two_processes_run_side_by_side_and_train_what_one_process_does(launcher: str, tmp_path: Path) -> None:
     pytest.importorskip({"laptop": "joblib", "ray": "ray"}.get(launcher, "submitit"))
-    words = [*SHORT, "evaluation.metrics=[]", "evaluation.every=0", "loss=minimax,hinge"]
+    # Not hinge: at its start, the gradient of D's last bias cancels, and Adam makes steps of what rounding leaves.
+    words = [*SHORT, "evaluation.metrics=[]", "evaluation.every=0", "loss=minimax,non_saturating"]
     done = Done(start(tmp_path, *SWEEP, *TASKS[launcher], *words, "trainer.processes=2"))
     assert done.code == 0, done.err
     assert "2 of 2 jobs finished" in done.out
-    assert "in each of 2 processes" in done.out
     alone = Done(start(tmp_path, "-m", "sweep_dir=alone", "tracking.wandb.mode=disabled", *words))
     assert alone.code == 0, alone.err
     folders = sorted((tmp_path / "out").glob("*/checkpoints"))
@@ -168,7 +168,7 @@ def test_jobs_of_two_processes_run_side_by_side_and_train_what_one_process_does(
         assert one is not None
         assert (two["about"]["processes"], one["about"]["processes"]) == (2, 1)
         for (name, value), (_, other) in zip(tensors(two["game"]), tensors(one["game"]), strict=True):
-            torch.testing.assert_close(value, other, rtol=1e-3, atol=1e-4, msg=name)
+            torch.testing.assert_close(value, other, rtol=0, atol=1e-6, msg=name)
     assert not done.leftovers()
 
 

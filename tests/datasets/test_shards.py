@@ -15,13 +15,16 @@ import pytest
 import torch
 
 from gan_lab.cli import main
+from gan_lab.core import checkpoint
 from gan_lab.datasets import cache as caching
 from gan_lab.datasets import packed
 from gan_lab.datasets import shards as shards_module
 from gan_lab.datasets.image_folder import ImageFolder
 from gan_lab.datasets.shards import Shards
 from gan_lab.datasets.store import Store
+from tests.core.toys import equal
 from tests.datasets.packing import encoded, members_of, write_tar
+from tests.tasks.killing import kill_after
 
 pytestmark = pytest.mark.usefixtures("cache")
 PIXELS = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 3), dtype=np.uint8)
@@ -251,6 +254,25 @@ def test_how_far_decoding_has_come_is_told_now_and_then(
     monkeypatch.setattr(shards_module, "TOLD_EVERY", -1.0)
     load(folder)
     assert "decoded 8 pictures of 2 of 3 shards" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_on_shards_that_is_killed_goes_on_bit_for_bit(folder: Path, tmp_path: Path) -> None:
+    """It is killed in its third epoch of 11 pictures, within a batch that crosses into the next one."""
+    words = [
+        "experiment=none", "dataset=shards", f"dataset.path={folder}", "dataset.image_size=8", "dataset.num_classes=10",
+        "generator=mlp", "discriminator=mlp", "generator.width=8", "discriminator.width=8", "trainer.batch_size=4",
+        "trainer.images=64", "trainer.checkpoint_every=16", "trainer.threads=1", "evaluation.metrics=[]",
+        "evaluation.every=0", "tracking.samples_every=0", "tracking.health=false", "tracking.wandb.mode=disabled",
+    ]  # fmt: skip
+    kill_after([32], words, tmp_path / "killed")
+    for name in ("killed/32", "whole"):
+        assert main(["train", *words, f"run_dir={tmp_path / name}"]) == 0
+    ours, theirs = (checkpoint.load_newest(tmp_path / name / "checkpoints") for name in ("killed/32", "whole"))
+    assert ours is not None
+    assert theirs is not None
+    assert ours["game"]["images"] == 64
+    assert equal(ours["game"], theirs["game"])
 
 
 # -- Parquet -----------------------------------------------------------------------------------------------------------
