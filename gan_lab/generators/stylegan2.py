@@ -78,7 +78,7 @@ class Synthesis(nn.Module):
 
     def forward(self, styles: Tensor) -> Tensor:
         each = list(styles.unbind(1))
-        maps = self.second[0](self.constant.expand(len(styles), -1, -1, -1), each[0])
+        maps = self.second[0](self.constant.expand(styles.shape[0], -1, -1, -1), each[0])
         picture: Tensor = self.pictures[0](maps, each[1])
         for k, first in enumerate(self.first, start=1):
             maps = self.second[k](first(maps, each[2 * k - 1]), each[2 * k])

@@ -164,6 +164,12 @@ CONDITIONED = {
     "mlp": ["generator.conditioning=concat"],
     "dcgan": ["generator.conditioning=batch_norm", "generator.width=4"],
     "resnet": ["generator.conditioning=batch_norm", "generator.width=8"],
+    "stylegan2": ["generator.conditioning=concat", "generator.width=4", "generator.mapping_layers=2"],
+    "r3gan": ["generator.conditioning=concat", "generator.width=16", "generator.blocks=1"],
+    "sagan": ["generator.conditioning=batch_norm", "generator.width=8"],
+    "biggan": ["generator.conditioning=batch_norm", "generator.width=2"],
+    "biggan_deep": ["generator.conditioning=batch_norm", "generator.width=4"],
+    "fastgan": ["generator.conditioning=concat", "generator.width=4"],
 }
 
 
