@@ -179,16 +179,21 @@ def test_whatever_listens_while_a_run_is_tracked_listens_on_this_machine_alone(w
 
 def test_nothing_of_ours_opens_a_port() -> None:
     """Ray's own dashboard is left out, too. Ports of loopback alone are opened, by two files: `run/launch.py`, where
-    the processes of one run meet, and `playing/server.py`, which serves a page.
+    the processes of one run meet, and `playing/server.py`, which serves a page. `run/place.py` looks which port is free
+    and does not listen.
     """
     names = {"bind", "listen", "HTTPServer", "ThreadingHTTPServer", "TCPServer", "create_server", "start_server"}
     launch, page = ROOT / "gan_lab/run/launch.py", ROOT / "gan_lab/playing/server.py"
-    for file in {*(ROOT / "gan_lab").rglob("*.py")} - {launch}:
+    place = ROOT / "gan_lab/run/place.py"
+    for file in {*(ROOT / "gan_lab").rglob("*.py")} - {launch, place}:
         for node in ast.walk(ast.parse(file.read_text())):
             called = getattr(node.func, "attr", getattr(node.func, "id", "")) if isinstance(node, ast.Call) else ""
             assert called not in names, f"{file}:{node}"
-    assert 'LOOPBACK = "127.0.0.1"' in launch.read_text()
+    assert 'LOOPBACK = "127.0.0.1"' in place.read_text()
+    assert place.read_text().count(".bind(") == 1
+    assert not any(f"{name}(" in place.read_text() for name in names - {"bind"})
+    assert "from gan_lab.run.place import LOOPBACK" in launch.read_text()
     assert launch.read_text().count(".bind(") == launch.read_text().count(".bind((LOOPBACK, 0))") == 1
     assert 'LOOPBACK = "127.0.0.1"' in page.read_text()
     assert page.read_text().count("super().__init__((LOOPBACK, port), Handler)") == 1
-    assert '"include_dashboard": False' in (ROOT / "gan_lab/sweeping/launchers.py").read_text()
+    assert '"include_dashboard": False' in (ROOT / "gan_lab/sweeping/ray_launcher.py").read_text()
