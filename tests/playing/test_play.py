@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import http.client
 import io
 import json
@@ -469,9 +470,11 @@ def test_an_interrupt_ends_it_quietly(run: gan_lab.Run) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GAN_LAB_PLUGINS": "tests.toy_data"}
     words = ["play", str(run.path), "--device", "cpu", "--port", "0"]
     program = "import tests.toy_data, sys; from gan_lab.cli import main; sys.exit(main(sys.argv[1:]))"
+    # A shell's background jobs, and what they start, ignore Ctrl-C: here it must reach the page.
+    heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     job = subprocess.Popen(
         [sys.executable, "-c", program, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
+        text=True, preexec_fn=heeding,
     )  # fmt: skip
     assert job.stdout is not None
     assert job.stdout.readline().startswith("playing   ")
