@@ -18,6 +18,7 @@ from gan_lab.cli import main
 from gan_lab.config import hydra_store, identity, presets, sections
 from gan_lab.config.composition import check_parts
 from gan_lab.config.identity import resolved
+from gan_lab.config.overrides import parse
 from gan_lab.registry import GROUPS, KINDS, load, player_groups
 
 EXPERIMENTS = sorted(path.stem for path in presets.EXPERIMENTS.glob("*.yaml"))
@@ -303,3 +304,10 @@ def test_a_jobs_name_tells_apart_what_is_trained() -> None:
         ["generator=mlp", "trainer.seed=1,trainer.ema=0"],
     ]  # fmt: skip
     assert len({identity.job_name(other) for other in [words, *others]}) == len(others) + 1
+
+
+def test_what_follows_info_is_a_setting_and_not_what_is_shown() -> None:
+    arguments = parse(["--info", "experiment=ring"])
+    assert (arguments.flags, arguments.overrides) == (["--info=all"], ["experiment=ring"])
+    arguments = parse(["-i", "experiment=ring"])
+    assert (arguments.flags, arguments.overrides) == (["-i", "all"], ["experiment=ring"])

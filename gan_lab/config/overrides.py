@@ -25,7 +25,7 @@ FLAGS = (
     "--multirun", "-m", "--info", "-i", "--config-dir", "-cd",
 )  # fmt: skip
 CONFIGS, INFOS = ("job", "hydra", "all"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-SHOWN = {"--cfg": CONFIGS, "-c": CONFIGS, "--info": (*INFOS, ""), "-i": (*INFOS, "")}
+SHOWN = {"--cfg": CONFIGS, "-c": CONFIGS, "--info": INFOS, "-i": INFOS}
 PASSIVE_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
 
 
@@ -63,8 +63,9 @@ def parse(argv: Sequence[str]) -> Arguments:
     words = iter(argv)
     for word in words:
         name, _, value = word.partition("=")
-        if name in FLAGS_WITH_VALUE and not value:
-            value = next(words, "")
+        if not value and name in (*FLAGS_WITH_VALUE, "--info", "-i"):
+            # Without a value of its own, --info would take the next word.
+            value = next(words, "") if name in FLAGS_WITH_VALUE else "all"
             if value.startswith("-"):
                 raise ValueError(f"{name}: it wants a value, and {value} is another flag")
             word = f"{name}={value}"
