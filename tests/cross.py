@@ -55,7 +55,7 @@ def main(data: str = "colour 32") -> None:
         f"{total} of {number} run"
     )
     for reason, pairs in refused.items():
-        console.print(f"{len(pairs)} pairs refused, {pairs[0]} first: {reason}", highlight=False)
+        console.print(f"refused, {pairs[0]} first, {len(pairs)} in all: {reason}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from gan_lab.datasets.sharded import LARGEST, Fault, Sample
 from gan_lab.datasets.store import Store, height_width
 from gan_lab.datasets.tar_rows import samples_of_tar
 from gan_lab.datasets.trusted_files import shown_name
-from gan_lab.registry import Bounds, Positive, datasets
+from gan_lab.registry import Positive, datasets
 
 READERS = {".tar": samples_of_tar, ".parquet": samples_of_parquet}
 CHUNK = 256  # pictures decoded between two writes
@@ -52,7 +52,7 @@ class Shards:
         path: str | None = None,
         test_path: str | None = None,
         image_size: Positive | tuple[Positive, Positive] = 64,
-        image_channels: Annotated[int, Bounds(1, 3)] = 3,
+        image_channels: Literal[1, 3] = 3,
         num_classes: Positive | None = None,
         label: str | None = None,
         picture: str | None = None,
@@ -60,8 +60,6 @@ class Shards:
     ) -> None:
         if path is None:
             raise ValueError("dataset=shards needs dataset.path=FOLDER, or a pattern such as 'FOLDER/train-*.tar'")
-        if image_channels == 2:
-            raise ValueError("dataset.image_channels=2: choose 1, grey, or 3, colour")
         self.size, self.channels, self.num_classes = height_width(image_size), image_channels, num_classes
         self.sample_shape = (self.channels, *self.size)
         self.picture, self.label, self.faulty = picture, label, faulty

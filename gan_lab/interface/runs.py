@@ -136,7 +136,7 @@ class Run(Printed):
         grid: str | None = None,
         truncation: float | None = None,
     ) -> Sheet:
-        """A picture, or lines of text, that a notebook displays. `grid` is interpolation, classes or neighbours."""
+        """A picture, or lines of text, that a notebook displays. `grid` is a layout, as of `gan-lab sample --grid`."""
         labels = self._labels(label)
         with self.trained.truncated(truncation):
             return sheet_of(self.trained, num, seed, labels, grid)

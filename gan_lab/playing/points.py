@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gan_lab.run.trained_run import TrainedRun
 from gan_lab.tasks.contract import CHUNK
-from gan_lab.tasks.layouts import LATENTS, all_directions, first_layer, generate, great_circles, styles_of
+from gan_lab.tasks.layouts import LATENTS, all_directions, first_layer, generate, great_circles, has_styles, styles_of
 
 SLIDERS = 8
 FARTHEST = 5.0  # a slider's ends, in standard deviations; further away are no pictures
@@ -49,14 +49,10 @@ class Points:
         Latents go along a great circle, styles straight (Karras et al. 2019, arXiv 1812.04948, section 4.1).
         """
         start, goal = self._place(point), self._place(Point(end, 0, self._label(point)))
-        if self.has_styles:
+        if has_styles(self.trained):
             share = torch.linspace(0, 1, FRAMES).view(-1, *[1] * start.dim())
             return self._made(torch.lerp(start, goal, share), point)
         return self._made(great_circles(start[None], goal[None], FRAMES)[0], point)
-
-    @property
-    def has_styles(self) -> bool:
-        return hasattr(self.trained.nets["generator"], "styles")
 
     @functools.cached_property
     def steps(self) -> dict[Axes, Tensor]:
@@ -81,7 +77,7 @@ class Points:
         if len(moves) > len(steps):
             raise ValueError(f"there are {len(steps)} sliders, not {len(moves)}")
         step = moves @ steps[: len(moves)]
-        if not self.has_styles:
+        if not has_styles(self.trained):
             return z + step
         label = self._label(point)
         of_latents = point.axes == "coordinates"
@@ -96,7 +92,7 @@ class Points:
         if self.trained.batch_norm != "batch":
             return generate(self.trained, places, None if label is None else torch.full((len(places),), label))
         around, labels = self.trained.task.latents(CHUNK, point.seed)
-        if self.has_styles:
+        if has_styles(self.trained):
             around = styles_of(self.trained, around, labels)
         if labels is not None:
             labels[point.index] = label

@@ -24,9 +24,7 @@ from gan_lab.datasets.store import Store, unscale
 from gan_lab.display.pictures import Sheet, grid, scatter
 
 CHUNK = 64  # examples made at once, so that example i of a seed does not depend on the number of examples
-TOGETHER = (
-    2  # chunks that one rank makes and extracts features of, so that these see the batches that one process makes
-)
+TOGETHER = 2  # chunks that one rank makes at a time: extractors then see the batches that one process makes
 STANDING = 2048  # examples of standing statistics
 Example = dict[str, Tensor]  # rows of named columns, on the CPU
 Signals = Callable[[nn.ModuleDict, nn.ModuleDict], Mapping[str, float]]  # of the playing nets and the averaged ones

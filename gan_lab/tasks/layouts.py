@@ -186,12 +186,17 @@ def _drawn(run: Any, num: int, seed: int, labels: Tensor | None) -> tuple[Tensor
     return z, classes if labels is None else labels.repeat(-(-num // len(labels)))[:num]
 
 
+def has_styles(run: Any) -> bool:
+    """Whether the run's generator makes styles of latents and pictures of styles."""
+    return hasattr(run.nets["generator"], "styles")
+
+
 def styles_of(run: Any, z: Tensor, label: Tensor | None) -> Tensor | None:
     """The styles [N, layers, D] of latents [N, latent_dim] and classes [N]; None for a generator without any."""
+    if not has_styles(run):
+        return None
     with inference(run.nets, run.batch_norm, run.task.warm) as nets, torch.no_grad():
         net: Any = nets["generator"]
-        if not hasattr(net, "styles"):
-            return None
         device = next(net.parameters()).device
         styles: Tensor = net.styles(z.to(device), None if label is None else label.to(device))
     return styles.float().cpu()

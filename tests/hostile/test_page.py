@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,6 @@ PAYLOADS = (
     "<!-- script --><!-- data -->${7*7}{{7*7}}`",
     "\u2028\u202e]]>*/--></style>\x1b[2J",
 )
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
 PROVENANCE = {"extractor": PAYLOADS[1], "layer": PAYLOADS[2]}  # equal, as runs are compared
 
 
@@ -70,22 +66,16 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def opened(page_file: Path) -> Iterator[tuple[Any, list[str]]]:
-    """The page in a headless Chromium, and the addresses that it asked for."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=flags, headless=True)
-        page = browser.new_page()
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("dialog", lambda dialog: asked.append(f"dialog {dialog.message}"))
-        page.goto(f"file://{page_file}")
-        page.wait_for_selector("#curve-plot .scatterlayer .trace")
-        yield page, asked
-        browser.close()
+def opened(page_file: Path, browser: Any) -> Iterator[tuple[Any, list[str]]]:
+    """The page in a browser, and the addresses that it asked for."""
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("dialog", lambda dialog: asked.append(f"dialog {dialog.message}"))
+    page.goto(f"file://{page_file}")
+    page.wait_for_selector("#curve-plot .scatterlayer .trace")
+    yield page, asked
+    page.close()
 
 
 def test_the_data_end_no_script_early(page_file: Path) -> None:
