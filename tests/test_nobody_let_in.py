@@ -273,6 +273,11 @@ def test_presets_that_choose_each_other_are_no_recursion(refused: Callable[..., 
         ("--cfg", "job", "--package", "none"),
         ("-p", "--info"),
         ("--cfg", "job", "-p", "a["),
+        ("--resolve",),
+        ("--package", "trainer"),
+        ("-r", "-m"),
+        ("-m", "--cfg", "job"),
+        ("--run", "-i"),
     ],
 )
 def test_flags_that_cannot_show_anything_are_refused_in_a_line(

@@ -26,6 +26,7 @@ FLAGS = (
 )  # fmt: skip
 CONFIGS, INFOS = ("job", "hydra", "all"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 SHOWN = {"--cfg": CONFIGS, "-c": CONFIGS, "--info": INFOS, "-i": INFOS}
+EXCLUSIVE = (("--run", "-r"), ("--multirun", "-m"), ("--cfg", "-c"), ("--info", "-i"))  # Hydra does one of them
 PASSIVE_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
 
 
@@ -81,6 +82,7 @@ def parse(argv: Sequence[str]) -> Arguments:
             arguments.flags += [word] if name.startswith("--") else [name, value] if value else [word]
         else:
             arguments.overrides.append(_long_form(word))
+    _check_together(arguments)
     for override in arguments.overrides:
         if "@" in override.partition("=")[0]:
             raise ValueError(f"{override}: @ would put a part where it does not belong; write it without")
@@ -96,6 +98,16 @@ def _check_flag(name: str, value: str) -> None:
         raise ValueError(f"{name}: there is no such flag. {nearest(name, FLAGS)}")
     if name in SHOWN and value not in SHOWN[name]:
         raise unknown(name, value, SHOWN[name])
+
+
+def _check_together(arguments: Arguments) -> None:
+    """Raise ValueError for flags that Hydra would refuse after the run's folder is there."""
+    given = {flag.partition("=")[0] for flag in arguments.flags}
+    chosen = [names[0] for names in EXCLUSIVE if given & set(names)]
+    if len(chosen) > 1:
+        raise ValueError(f"{' and '.join(chosen)}: give only one of them")
+    if not arguments.passive and (alone := given & {"--resolve", "--package", "-p"}):
+        raise ValueError(f"{min(alone)}: it goes with --cfg job")
 
 
 def check_shown(arguments: Arguments, config: Any) -> None:
