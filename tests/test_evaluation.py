@@ -99,7 +99,7 @@ def test_the_end_is_scored_with_fresh_noise_three_times(folder: Path) -> None:
 
 def test_points_have_their_own_scores_and_a_best_checkpoint(folder: Path) -> None:
     assert summary(folder / "points")["best"]["metric"] == "modes"
-    assert summary(folder / "points")["metrics"].keys() == {"modes", "high_quality"}
+    assert summary(folder / "points")["metrics"].keys() == {"modes", "high_quality", "kl"}
 
 
 def test_without_an_extractor_a_run_says_so_and_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -155,7 +155,7 @@ def test_the_table_shows_what_differs_and_only_this_commands_jobs(
     assert main([*SWEEP, "trainer.seed=2", "loss=minimax,non_saturating", "sweep_name=mine"]) == 0
     table = capsys.readouterr().out.splitlines()
     header = next(line for line in table if "status" in line and "seconds" in line)
-    assert header.split() == ["loss", "status", "seconds", "modes", "high_quality", "run"]
+    assert header.split() == ["loss", "status", "seconds", "modes", "high_quality", "kl", "run"]
     rows = table[table.index(header) + 1 : table.index(header) + 3]
     assert [row.split()[:2] for row in rows] == [["minimax", "finished"], ["non_saturating", "finished"]]
     assert len(summaries(Path("sweeps/mine"))) == 4

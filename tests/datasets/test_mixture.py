@@ -79,6 +79,31 @@ def test_the_ring_has_radius_two_and_the_grid_spacing_one() -> None:
     assert sorted(map(tuple, grid.tolist())) == [(x, y) for x in range(-2, 3) for y in range(-2, 3)]
 
 
+def test_radius_and_spacing_scale_the_layout_that_has_them() -> None:
+    assert torch.allclose(Mixture(radius=1).centers, Mixture().centers / 2)
+    assert torch.allclose(Mixture(layout="grid", spacing=2).centers, 2 * Mixture(layout="grid").centers)
+    with pytest.raises(ValueError, match=r"dataset\.spacing=2: a ring has a radius; set dataset\.radius"):
+        Mixture(spacing=2)
+    with pytest.raises(ValueError, match=r"dataset\.radius=2: a grid has a spacing; set dataset\.spacing"):
+        Mixture(layout="grid", radius=2)
+
+
+@pytest.mark.parametrize(("layout", "count"), LAYOUTS)
+def test_kl_is_that_of_the_shares_of_the_nearest_modes(layout: str, count: int) -> None:
+    dataset = Mixture(layout=layout)
+    assert dataset.metrics["kl"](dataset.centers) == pytest.approx(0, abs=1e-12)
+    assert dataset.metrics["kl"](dataset.centers[2:3]) == pytest.approx(math.log(count))
+    uneven = dataset.centers[[0, 0, 0, 1]] + 0.2  # far from a mode counts, too: PacGAN takes the nearest
+    expected = 0.75 * math.log(0.75 * count) + 0.25 * math.log(0.25 * count)
+    assert dataset.metrics["kl"](uneven) == pytest.approx(expected)
+    assert dataset.metrics["kl"](torch.cat([uneven, torch.tensor([[math.nan, 0], [math.inf, 0]])])) == pytest.approx(
+        expected
+    )
+    truth = dataset.metrics["kl"](points(dataset)[:2_500])
+    assert 0 < truth < 3 * (count - 1) / 5_000
+    assert math.isnan(dataset.metrics["kl"](torch.full((3, 2), math.nan)))
+
+
 def test_the_points_are_the_same_at_every_load_and_others_in_the_test_split() -> None:
     first, again, test = points(Mixture()), points(Mixture()), points(Mixture(), "test")
     assert torch.equal(first, again)

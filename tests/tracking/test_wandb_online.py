@@ -200,7 +200,7 @@ def test_the_workspace_shows_the_group_by_what_differs(views: dict[str, dict[str
     )
     assert view["spec"]["section"]["settings"]["xAxis"] == "images"
     sections = {s["name"]: s["panels"] for s in view["spec"]["section"]["panelBankConfig"]["sections"]}
-    assert lines(sections["Scores while training"]) == ["selection/modes", "selection/high_quality"]
+    assert lines(sections["Scores while training"]) == ["selection/modes", "selection/high_quality", "selection/kl"]
     assert lines(sections["Losses"]) == ["discriminator/adversarial", "generator/adversarial"]
     assert set(lines(sections["Accuracies of the discriminator"])) == {
         "discriminator/real_accuracy", "discriminator/fake_accuracy",
@@ -210,7 +210,7 @@ def test_the_workspace_shows_the_group_by_what_differs(views: dict[str, dict[str
     coordinates, *bars = sections["Final scores"]
     accessors = [column["accessor"] for column in coordinates["config"]["columns"]]
     assert accessors == ["config:loss.name.value", "config:trainer.seed.value", "summary:final/modes"]
-    assert [bar["config"]["metrics"] for bar in bars] == [["final/modes"], ["final/high_quality"]]
+    assert [bar["config"]["metrics"] for bar in bars] == [["final/modes"], ["final/high_quality"], ["final/kl"]]
 
 
 def lines(panels: list[dict[str, Any]]) -> list[str]:
