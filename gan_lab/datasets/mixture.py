@@ -92,8 +92,8 @@ def high_quality(samples: Tensor, centers: Tensor, std: float) -> float:
 def kl(samples: Tensor, centers: Tensor) -> float:
     """KL(samples || data) of the shares of the modes in nats, each sample [N, 2] counted for the mode nearest to it.
 
-    PacGAN's "reverse KL" (Lin et al. 2018, arXiv 1712.04086, section 4.1). About (M - 1) / 2N for a perfect generator of
-    M modes, log M for one that makes a single mode. Samples that are not finite are left out; nan without samples.
+    PacGAN's "reverse KL" (Lin et al. 2018, arXiv 1712.04086, section 4.1). About (M - 1) / 2N for a perfect generator
+    of M modes, log M for one that makes a single mode. Samples that are not finite are left out; nan without samples.
     """
     _, mode = _nearest(samples[torch.isfinite(samples).all(1)], centers)
     return modes_kl(mode, torch.full((len(centers),), 1 / len(centers), dtype=torch.float64), channels=1)
