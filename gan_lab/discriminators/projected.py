@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
-from typing import TypeVar
-
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from gan_lab.core.types import DiscriminatorOutput
+from gan_lab.discriminators.frozen import eyes, fixed
 from gan_lab.layers import (
     DiscriminatorConditioning,
     ImageSize,
@@ -23,39 +19,9 @@ from gan_lab.layers import (
     pyramid,
     sides,
 )
-from gan_lab.registry import Positive, discriminators, feature_extractors
+from gan_lab.registry import Positive, discriminators
 
-Net = TypeVar("Net", bound=nn.Module)
 KERNEL = 4  # pixels a side that a logit of the last map sees
-
-
-def fixed(net: Net, *, saved: bool) -> Net:
-    """The network with its parameters turned into buffers: no optimizer moves them. In states only where `saved`."""
-    for module in net.modules():
-        tensors = [*module.named_parameters(recurse=False)]
-        for name, _ in tensors:
-            delattr(module, name)
-        for name, tensor in [*tensors, *module.named_buffers(recurse=False)]:
-            module.register_buffer(name, tensor.detach(), persistent=saved)
-    net.eval()
-    return net
-
-
-def frozen_stages(name: str) -> tuple[list[nn.Module], str]:
-    """What a feature extractor does with grey pictures in [0, 1], in stages that each halve the map; its weights' hash.
-
-    Raises ValueError, with those that fit, for an extractor that has no stages.
-    """
-    cls = feature_extractors.classes.get(name)
-    if not hasattr(cls, "stages"):
-        able = ", ".join(other for other, cls in feature_extractors.classes.items() if hasattr(cls, "stages"))
-        raise ValueError(f"discriminator.extractor={name}: it has no stages to project; choose from {able}")
-    with torch.random.fork_rng(devices=[]):  # initial weights, which are then replaced, draw random numbers
-        extractor = feature_extractors.build(OmegaConf.create({"name": name}), sample_shape=(1, 28, 28))
-    digest = hashlib.sha256()
-    for tensor in extractor.state_dict().values():
-        digest.update(tensor.numpy().tobytes())
-    return extractor.eval().stages(), digest.hexdigest()[:16]
 
 
 class Mixing(nn.Module):
@@ -111,26 +77,19 @@ class Head(nn.Module):
         return self.verdict(self.last(h).squeeze(1), self.seen(h), label)
 
 
-def maps_of(stages: Iterable[nn.Module], pictures: Tensor) -> list[Tensor]:
-    """The map after each stage."""
-    maps = [pictures]
-    for stage in stages:
-        maps.append(stage(maps[-1]))
-    return maps[1:]
-
-
 @discriminators.register("projected")
 class ProjectedDiscriminator(nn.Module):
     """Images [B, C, H, W] to logits [B, heads, h, w], a head for each scale (Sauer et al. 2021, arXiv 2111.01007).
 
-    A shipped feature extractor sees each channel as a grey picture, without cropping; its maps are mixed at random
-    (`Mixing`) and judged by heads of `width` channels, halved until 4 to 7 px are left. `auxiliary` classifies by the
-    finest head alone. The extractor and the mixing never learn. The extractor is not in checkpoints, which have its
-    hash alone. 28 px and 32 to 256 px.
+    `extractor` is one that ships, which sees each channel as a grey picture, or `timm/MODEL`, a network of timm by its
+    name (the paper's is timm/tf_efficientnet_lite0), with `weights` from a file of safetensors instead of a download.
+    Its maps are mixed at random (`Mixing`) and judged by heads of `width` channels, halved until 4 to 7 px are left.
+    `auxiliary` classifies by the finest head alone. The extractor and the mixing never learn. The extractor is not in
+    checkpoints, which have its hash alone. 28 px and 32 to 256 px.
 
     The extractor that a run is scored by should not be the one that judges: its distances would be too good. For
-    fashion_mnist, whose scores are by `fashion_mnist`, the default is right. Raises ValueError for an extractor without
-    stages, and where a checkpoint was trained with other weights of it.
+    fashion_mnist, whose scores are by `fashion_mnist`, the default is right. Raises ValueError for an extractor that
+    cannot be had or has no stages, and where a checkpoint was trained with other weights of it.
     """
 
     def __init__(
@@ -140,6 +99,7 @@ class ProjectedDiscriminator(nn.Module):
         num_classes: int | None,
         *,
         extractor: str = "mnist5k",
+        weights: str | None = None,
         width: Positive = 64,
         normalization: Normalization = "batch",
         spectral_norm: bool = True,
@@ -148,18 +108,20 @@ class ProjectedDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.conditioning, self.extractor = conditioning, extractor
-        _, doublings = pyramid(image_size)
-        stages, self.weights_hash = frozen_stages(extractor)
-        if doublings < len(stages):
-            raise ValueError(f"image_size={image_size}: discriminator=projected wants at least {4 << len(stages)} px")
-        with torch.no_grad():  # of one small picture: how many channels each stage has
-            maps = maps_of(stages, torch.zeros(1, 1, *sides(image_size)))
-        self.stages = fixed(nn.ModuleList(stages), saved=False)
-        self.mixing = fixed(Mixing([image_channels * x.shape[1] for x in maps], width), saved=True)
+        pyramid(image_size)  # the sizes that the other networks take
+        seeing = eyes(extractor, weights)
+        with torch.no_grad():  # of one black picture: how many channels each map has, and its size
+            maps = seeing.eval()(torch.zeros(1, image_channels, *sides(image_size)) - 1)
+        if min(sizes := [min(x.shape[2:]) for x in maps]) < KERNEL:
+            least = min(sides(image_size)) * KERNEL // min(sizes)
+            raise ValueError(f"image_size={image_size}: discriminator=projected wants at least {least} px")
+        self.weights_hash = seeing.weights_hash
+        self.stages = fixed(seeing, saved=False)
+        self.mixing = fixed(Mixing([x.shape[1] for x in maps], width), saved=True)
         conditionings = [conditioning, *["none" if conditioning == "auxiliary" else conditioning] * (len(maps) - 1)]
         self.heads = nn.ModuleList(
-            Head(width, doublings - k, num_classes, normalization, told)
-            for k, told in enumerate(conditionings, start=1)
+            Head(width, (size // KERNEL).bit_length() - 1, num_classes, normalization, told)
+            for size, told in zip(sizes, conditionings, strict=True)
         )
         prepare(self.heads, initialization, spectral_norm)
 
@@ -169,8 +131,7 @@ class ProjectedDiscriminator(nn.Module):
         return self
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> DiscriminatorOutput:
-        grey = ((image + 1) / 2).flatten(0, 1)[:, None]  # [B C, 1, H, W]
-        maps = [x.unflatten(0, image.shape[:2]).flatten(1, 2) for x in maps_of(self.stages, grey)]
+        maps = self.stages(image)
         judged = [head(x, label) for head, x in zip(self.heads, self.mixing(maps), strict=True)]
         logits = torch.stack([output.logits for output in judged], dim=1)
         return DiscriminatorOutput(logits, judged[0].class_logits, [output.features[0] for output in judged])

@@ -13,7 +13,6 @@ from torch.nn.functional import conv2d, interpolate
 from gan_lab import registry
 from gan_lab.core import checkpoint
 from gan_lab.core.loop import train
-from gan_lab.discriminators.projected import maps_of
 from gan_lab.run.assembly import Assembly, assemble
 from tests.core.toys import equal
 from tests.helpers import compose
@@ -36,7 +35,7 @@ def test_stages_are_the_extractors_maps(name: str) -> None:
     stages = PROJECTED(28, 1, None, extractor=name).stages
     pictures = torch.rand(3, 1, 28, 28)
     with torch.no_grad():
-        for ours, theirs in zip(maps_of(stages, pictures), extractor.maps(pictures), strict=True):
+        for ours, theirs in zip(stages(2 * pictures - 1), extractor.maps(pictures), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
@@ -105,8 +104,13 @@ def test_a_checkpoint_of_another_extractor_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["inception-v3-compat", "auto", "nothing"])
 def test_an_extractor_without_stages_is_refused_with_those_that_have_them(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"extractor={name}: .*choose from .*mnist5k, fashion_mnist"):
+    with pytest.raises(ValueError, match=rf"extractor={name}: .*choose from .*mnist5k, fashion_mnist, or timm/MODEL"):
         PROJECTED(32, 1, None, extractor=name)
+
+
+def test_weights_of_a_shipped_extractor_are_refused() -> None:
+    with pytest.raises(ValueError, match="mnist5k ships with its own; leave it out"):
+        PROJECTED(32, 1, None, weights="a.safetensors")
 
 
 def test_classes_reach_every_head_by_projection_and_the_finest_as_a_classifier() -> None:
