@@ -15,7 +15,7 @@ from gan_lab.core.types import DiscriminatorOutput
 
 ImageSize = int | tuple[int, int]
 Normalization = Literal["batch", "instance", "layer", "none"]
-Initialization = Literal["default", "orthogonal", "xavier", "normal"]
+Initialization = Literal["default", "orthogonal", "xavier", "kaiming", "normal"]
 GeneratorConditioning = Literal["none", "concat", "batch_norm"]
 DiscriminatorConditioning = Literal["none", "projection", "auxiliary"]
 
@@ -207,7 +207,8 @@ def prepare(
     """Initialize a network's weights, and with `spectral_norm` divide each by its largest singular value.
 
     default: PyTorch's. orthogonal: Saxe et al. 2014, arXiv 1312.6120. xavier: Glorot and Bengio 2010, eq. 16, times
-    `gains`. normal: N(0, 0.02), Radford et al. 2015, arXiv 1511.06434, section 4. All but the first set biases to zero.
+    `gains`. kaiming: He et al. 2015, arXiv 1502.01852, eq. 10, which keeps the scale through rectifiers. normal:
+    N(0, 0.02), Radford et al. 2015, arXiv 1511.06434, section 4. All but the first set biases to zero.
     Spectral normalization: Miyato et al. 2018, arXiv 1802.05957, one power iteration a forward pass. Both skip
     class-conditional gains and biases.
     """
@@ -228,6 +229,8 @@ def _initialize(module: nn.Module, initialization: Initialization, gain: float) 
         nn.init.orthogonal_(weight)
     elif initialization == "xavier":
         nn.init.xavier_uniform_(weight, gain)
+    elif initialization == "kaiming":
+        nn.init.kaiming_normal_(weight, nonlinearity="relu")
     else:
         nn.init.normal_(weight, 0.0, 0.02)
     if bias is not None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gan_lab import registry
 from gan_lab.augment.diffaugment import DiffAugment, color, cutout, translation
+from gan_lab.augment.instance_noise import InstanceNoise
 from gan_lab.augment.pixels import flip_and_shift
 from gan_lab.augment.plain import Flip, Identity
 from gan_lab.config.hydra_store import publish
@@ -56,6 +57,27 @@ def test_flip_mirrors_half_of_real_and_fake_independently_and_passes_gradients()
     seen.sum().backward()
     assert torch.equal(images.grad, torch.ones_like(images))
     assert Identity()(forward, images, "real") is images
+
+
+# -- instance noise ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 5, 4)])
+def test_instance_noise_falls_linearly_to_nothing_and_passes_gradients(shape: tuple[int, ...]) -> None:
+    (forward,) = passes(4000)
+    samples = torch.zeros(4000, *shape, requires_grad=True)
+    for shown, std in ((0, 0.4), (25, 0.3), (75, 0.1)):
+        forward.game.images = shown
+        real, fake = (InstanceNoise(std=0.4, images=100)(forward, samples, stream) for stream in ("real", "fake"))
+        assert real.std().item() == pytest.approx(std, rel=0.05)
+        assert abs(real.mean().item()) < 0.02
+        pair = torch.stack([real.flatten(), fake.flatten()])
+        assert torch.corrcoef(pair)[0, 1].abs() < 4 / pair.shape[1] ** 0.5, "the same noise for real and fake"
+    real.sum().backward()
+    assert torch.equal(samples.grad, torch.ones_like(samples))
+    for shown in (100, 1000):
+        forward.game.images = shown
+        assert InstanceNoise(std=0.4, images=100)(forward, samples, "real") is samples
 
 
 # -- the parts of diffaugment ------------------------------------------------------------------------------------------
