@@ -11,11 +11,16 @@ from typing import Any
 import hydra
 import pytest
 import yaml
+from hydra._internal import defaults_list
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, SCMode
 
 from gan_lab.cli import main
-from gan_lab.config import hydra_store, identity, presets, sections
+from gan_lab.commands.train import parse_command
+from gan_lab.config import composition, hydra_store, identity, presets, sections
 from gan_lab.config.composition import check_parts
 from gan_lab.config.identity import resolved
 from gan_lab.config.overrides import parse
@@ -212,6 +217,35 @@ def test_showing_the_config_writes_nothing(workdir: Path, capsys: pytest.Capture
     assert yaml.safe_load(captured.out) == resolved(compose(*TINY))
     assert captured.err == ""
     assert not list(workdir.iterdir())
+
+
+# -- shortcuts in Hydra ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [["experiment=none"], ["experiment=ring", "regularizer=[r1,lecam]"], TINY], ids=len)
+def test_hydra_composes_the_same_without_our_shortcuts(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def composed() -> Any:
+        return OmegaConf.to_container(composition.compose(words), structured_config_mode=SCMode.DICT_CONFIG)
+
+    ours = composed()
+    for owner, name in (
+        (defaults_list, "_create_interpolation_map"),
+        (ImportlibResourcesConfigSource, "load_config"),
+        (FileConfigSource, "load_config"),
+    ):
+        monkeypatch.setattr(owner, name, getattr(owner, name).__wrapped__)
+    monkeypatch.delattr(ConfigStore.instance(), "__deepcopy__")
+    assert composed() == ours
+
+
+def test_a_users_preset_is_read_anew(mine: Path) -> None:
+    """While the files of Hydra and of the package are read once."""
+    words = ["--config-dir", "mine", "experiment=short", "--cfg", "job"]
+    assert parse_command(words) is not None
+    narrow = mine / "generator" / "narrow.yaml"
+    narrow.write_text(narrow.read_text().replace("width: 7", "widht: 7"))
+    with pytest.raises(ValueError, match="widht"):
+        parse_command(words)
 
 
 # -- lists -------------------------------------------------------------------------------------------------------------

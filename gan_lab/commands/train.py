@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gan_lab.commands.train_help import help_text
-from gan_lab.config import hydra_store
+from gan_lab.config import hydra_store, quick_hydra
 from gan_lab.config.composition import check_each_value, compose, first_value, hydra_message, parse_words
 from gan_lab.config.hydra_store import without_hydra
 from gan_lab.config.identity import job_name
@@ -81,7 +81,10 @@ def train(argv: Sequence[str], wanted: Literal["run", "sweep"] | None = None) ->
             codes.append(sweep(command, folder))
         else:
             words, job = prepare(command, folder, codes.append, reasons.append)
-            with _hydra_reads(words, codes.append):
+            known = (
+                quick_hydra.known_mode(command.composed.hydra.mode) if command.composed else contextlib.nullcontext()
+            )
+            with _hydra_reads(words, codes.append), known:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
     signals.requeue_after(codes[0])
     return Done(codes[0], folder, next(iter(reasons), None))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from gan_lab import registry
+from gan_lab.config import quick_hydra
 from gan_lab.config.identity import job_name
 from gan_lab.config.launchers import CHOICES
 from gan_lab.config.presets import RECIPES, shipped_experiments
@@ -27,23 +27,8 @@ def publish() -> None:
         registry.publish_node(group, "none", NOTHING, package="_global_", provider="gan_lab")
     for name, node in shipped_experiments().items():
         registry.publish_node("experiment", name, node, package="_global_", provider="gan_lab")
-    share_the_store()
+    quick_hydra.quicken()
     register_resolvers()
-
-
-def share_the_store() -> None:
-    """Halve the time of a composition. For each, Hydra copies its repository, and with it the store of all our parts.
-
-    What is read from the store is a copy in any case, so the store itself can be one and the same.
-    """
-    from hydra.core.config_store import ConfigStore
-
-    store: Any = ConfigStore.instance()
-    store.__deepcopy__ = functools.partial(_itself, store)  # no lambda or method: launchers pickle the store
-
-
-def _itself(store: Any, memo: Any) -> Any:
-    return store
 
 
 def register_resolvers() -> None:
@@ -60,8 +45,6 @@ def without_hydra(composed: Any) -> Any:
     """A copy of a composed config without Hydra's own node: the config of a run."""
     from omegaconf import OmegaConf
 
-    config = composed.copy()
-    OmegaConf.set_struct(config, False)
-    del config["hydra"]
+    config = OmegaConf.masked_copy(composed, [name for name in composed if name != "hydra"])
     OmegaConf.set_struct(config, True)
     return config
