@@ -15,7 +15,7 @@ from gan_lab.core.loop import train
 from gan_lab.core.runtime import Runtime
 from gan_lab.layers import sides
 from tests.core.toys import equal
-from tests.pairs import DATA, NETWORKS, REGULARIZERS, build, composed, train_watched
+from tests.pairs import DATA, NETWORKS, REGULARIZERS, build, train_watched
 
 # Groups whose parts other tests train, or that the task of these tests does not have.
 OTHERWISE = {"dataset", "task", "generator", "discriminator", "loss", "feature_extractor"} | registry.optional_groups()
@@ -51,7 +51,7 @@ def test_a_network_that_asks_for_classes_is_refused_without_labels(player: str) 
         choice = "concat" if player == "generator" else "projection"
         with pytest.raises(ValueError, match=rf"{player}\.conditioning={choice} needs labels"):
             registry.GROUPS[player].build(
-                composed(f"{player}={name}", f"{player}.conditioning={choice}")[player],
+                OmegaConf.create({"name": name, "conditioning": choice}),
                 sample_shape=(3, 32, 32), image_size=32, image_channels=3, num_classes=None,
             )  # fmt: skip
 
@@ -102,7 +102,8 @@ def test_discriminators_judge_their_sizes(name: str, size: int | tuple[int, int]
     ("player", "name"), [(player, name) for player, names in NETWORKS.items() for name in names if name != "mlp"]
 )
 def test_a_size_that_a_network_cannot_take_is_refused_in_words(player: str, name: str) -> None:
-    settings = {"name": name} | ({"width": 2} if "width" in composed(f"{player}={name}")[player] else {})
+    keys = {key for key, *_ in registry.parameters(registry.GROUPS[player].classes[name])}
+    settings = {"name": name} | ({"width": 2} if "width" in keys else {})
     for size in (1, 2, 5, 9, 36, 50, (32, 33), (4, 64), 512):
         side, said = sides(size), "image_size"
         try:
