@@ -81,10 +81,7 @@ def train(argv: Sequence[str], wanted: Literal["run", "sweep"] | None = None) ->
             codes.append(sweep(command, folder))
         else:
             words, job = prepare(command, folder, codes.append, reasons.append)
-            known = (
-                quick_hydra.known_mode(command.composed.hydra.mode) if command.composed else contextlib.nullcontext()
-            )
-            with _hydra_reads(words, codes.append), known:
+            with _hydra_reads(words, codes.append), quick_hydra.known_mode(command.composed):
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
     signals.requeue_after(codes[0])
     return Done(codes[0], folder, next(iter(reasons), None))
