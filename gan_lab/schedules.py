@@ -28,16 +28,23 @@ class _Decay:
     """From 1 down to `final` over `images` images after the first `start`, or until the end of the run."""
 
     def __init__(
-        self, total_images: int, *, final: Share = 0.0, start: NonNegative = 0, images: Positive | None = None
+        self,
+        total_images: int,
+        *,
+        final: Share = 0.0,
+        start: NonNegative = 0,
+        images: Positive | None = None,
+        warmup: NonNegative = 0,
     ) -> None:
         if images is None and start >= total_images:
             raise ValueError(f"schedule start={start}: the run has no more than {total_images} images")
-        self.start, self.images, self.final = start, images or total_images - start, final
+        self.start, self.images, self.final, self.warmup = start, images or total_images - start, final, warmup
         self.depends_on_duration = images is None
 
     def __call__(self, images: int) -> float:
         progress = min(max(images - self.start, 0) / self.images, 1.0)
-        return self.final + (1 - self.final) * self.remaining(progress)
+        warm = min((images + 1) / (self.warmup + 1), 1.0)
+        return warm * (self.final + (1 - self.final) * self.remaining(progress))
 
     def remaining(self, progress: float) -> float:
         """The remaining share of the decay, from 1 to 0, at a progress from 0 to 1."""
@@ -48,7 +55,8 @@ class _Decay:
 class Linear(_Decay):
     """Linear from 1 to `final`, then constant. Miyato et al. 2018 (arXiv 1802.05957) end at 0.
 
-    It begins after `start` images and takes `images` images, or the rest of the run where that is null.
+    It begins after `start` images and takes `images` images, or the rest of the run where that is null. Over the first
+    `warmup` images, the factor rises from nearly 0 besides (Goyal et al. 2017, arXiv 1706.02677, section 2.2).
     """
 
     def remaining(self, progress: float) -> float:
@@ -59,7 +67,8 @@ class Linear(_Decay):
 class Cosine(_Decay):
     """Half a cosine from 1 to `final` (Loshchilov and Hutter 2017, arXiv 1608.03983, eq. 5, without restarts).
 
-    It begins after `start` images and takes `images` images, or the rest of the run where that is null.
+    It begins after `start` images and takes `images` images, or the rest of the run where that is null. Over the first
+    `warmup` images, the factor rises from nearly 0 besides (Goyal et al. 2017, arXiv 1706.02677, section 2.2).
     """
 
     def remaining(self, progress: float) -> float:

@@ -69,7 +69,8 @@ def nearest(name: object, choices: Iterable[str]) -> str:
 # -- signatures as schemas ---------------------------------------------------------------------------------------------
 
 
-def parameters(cls: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
+@functools.cache
+def parameters(cls: Callable[..., Any]) -> tuple[tuple[str, Any, Any], ...]:
     """(name, annotation, default) of each parameter with a default. Other annotations are not evaluated."""
     # Annotations are evaluated in the module that defines __init__, which may be inherited; object's has no module.
     home = getattr(cls.__init__, "__module__", cls.__module__) if inspect.isclass(cls) else cls.__module__
@@ -81,7 +82,7 @@ def parameters(cls: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
             # With `from __future__ import annotations`, an annotation is a string of the author's own source.
             hint = eval(hint, dict(scope)) if isinstance(hint, str) else hint
             result.append((parameter.name, hint, parameter.default))
-    return result
+    return tuple(result)
 
 
 def supplied(cls: Callable[..., Any]) -> list[str]:
@@ -205,6 +206,14 @@ def _restore_tuple(value: Any, args: tuple[Any, ...], where: str) -> Any:
     return tuple(_restore(v, hint, f"{where}[{i}]") for i, (v, hint) in enumerate(zip(value, hints, strict=True)))
 
 
+@functools.cache
+def _defaults(node: type) -> Any:
+    """A node's defaults as a config, which is to be copied: making one takes longer than all checks of its values."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.structured(node)
+
+
 def checked_arguments(cls: Callable[..., Any], node: type, config: Any, where: str) -> dict[str, Any]:
     """A config's values, checked and converted to the annotated types, also where they were read from a YAML file."""
     from omegaconf import OmegaConf, SCMode
@@ -220,7 +229,7 @@ def checked_arguments(cls: Callable[..., Any], node: type, config: Any, where: s
         if dataclasses.is_dataclass(hint) and name in config and not OmegaConf.is_dict(config[name]):
             raise ValueError(f"{where}.{name}={config[name]}: a value stands where a section belongs")
     try:
-        typed = OmegaConf.merge(OmegaConf.structured(node), config)
+        typed = OmegaConf.merge(_defaults(node), config)  # of a copy
         values = OmegaConf.to_container(
             typed, resolve=True, throw_on_missing=True, structured_config_mode=SCMode.INSTANTIATE
         )

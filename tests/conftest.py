@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import torch
 
+LONGEST = ("test_pairs", "test_every_task", "test_pairs_state")  # files of a minute and more, quick or slow
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: two processes that share the files then end together."""
+    """The longest files first, then those with slow tests: two processes that share the files then end together."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    rank = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (rank.get(item.path.stem, len(rank)), item.path not in slow))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,7 +4,7 @@
     python -m tests.cross points     # or "grey 28", "colour 32"
 
 A cell is the number of losses under which all numbers stayed finite and every weight moved; below the table stands each
-reason why a pair was refused. test_parts.py holds the same, pair by pair.
+reason why a pair was refused. test_pairs.py holds the same, pair by pair.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tests.test_parts import DATA, LOSSES, NETWORKS, build, chosen, train_watched
+from tests.pairs import DATA, LOSSES, NETWORKS, build, chosen, train_watched
 
 
 def tried(generator: str, discriminator: str, data: str) -> tuple[int, set[str]]:

@@ -15,6 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from gan_lab.cli import main
+from gan_lab.commands.train import parse_command
 from gan_lab.config import hydra_store, identity, presets, sections
 from gan_lab.config.composition import check_parts
 from gan_lab.config.identity import resolved
@@ -212,6 +213,15 @@ def test_showing_the_config_writes_nothing(workdir: Path, capsys: pytest.Capture
     assert yaml.safe_load(captured.out) == resolved(compose(*TINY))
     assert captured.err == ""
     assert not list(workdir.iterdir())
+
+
+def test_a_users_preset_is_read_anew(mine: Path) -> None:
+    words = ["--config-dir", "mine", "experiment=short", "--cfg", "job"]
+    assert parse_command(words) is not None
+    narrow = mine / "generator" / "narrow.yaml"
+    narrow.write_text(narrow.read_text().replace("width: 7", "widht: 7"))
+    with pytest.raises(ValueError, match="widht"):
+        parse_command(words)
 
 
 # -- lists -------------------------------------------------------------------------------------------------------------

@@ -187,6 +187,15 @@ def test_initializations_are_what_they_are_called() -> None:
         assert layer.weight.abs().max().item() == pytest.approx(gain * (6 / fan) ** 0.5, rel=0.01)
 
 
+def test_kaiming_keeps_the_scale_through_rectifiers() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(*(layer for _ in range(6) for layer in (nn.Linear(512, 512), nn.ReLU())))
+    prepare(net, "kaiming", False)
+    assert net[0].weight.std().item() == pytest.approx((2 / 512) ** 0.5, rel=0.02)  # He et al. 2015, eq. 10
+    assert not net[0].bias.any()
+    assert net(torch.randn(256, 512)).square().mean().item() == pytest.approx(1, rel=0.2)
+
+
 def test_initialization_and_spectral_norm_leave_class_gains_alone() -> None:
     for initialization, spectral_norm in itertools.product(["orthogonal", "normal"], [False, True]):
         net = GENERATORS["dcgan"](

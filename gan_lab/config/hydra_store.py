@@ -60,8 +60,6 @@ def without_hydra(composed: Any) -> Any:
     """A copy of a composed config without Hydra's own node: the config of a run."""
     from omegaconf import OmegaConf
 
-    config = composed.copy()
-    OmegaConf.set_struct(config, False)
-    del config["hydra"]
+    config = OmegaConf.masked_copy(composed, [name for name in composed if name != "hydra"])
     OmegaConf.set_struct(config, True)
     return config
