@@ -102,6 +102,7 @@ def test_overfitting_is_the_share_of_the_way_from_training_data_to_fakes() -> No
     assert overfitting(known, fake, fake) == 1
     assert overfitting(known, torch.tensor([2.0]), fake) == 0.25
     assert math.isnan(overfitting(fake, known, known))
+    assert math.isnan(overfitting(known - 3.9, known, fake / 4)), "a difference of 1.1 and an error of 1 are noise"
 
 
 def test_the_gap_is_a_mean_of_absolute_differences() -> None:

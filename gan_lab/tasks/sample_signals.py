@@ -35,11 +35,12 @@ def nearest_distance(samples: Tensor) -> float:
 def overfitting(known: Tensor, held_out: Tensor, fake: Tensor) -> float:
     """D's mean output on held-out data, as a position between that on training data (0) and that on fakes (1).
 
-    NaN where D does not separate training data from fakes. Logits [N]; Karras et al. (2020, arXiv 2006.06676, eq. 1,
-    r_v).
+    NaN where D does not separate training data from fakes, by three standard errors: near an equilibrium the position
+    is a quotient of noise. Logits [N]; Karras et al. (2020, arXiv 2006.06676, eq. 1, r_v).
     """
     a, b, c = (float(logits.double().mean()) for logits in (known, held_out, fake))
-    return (a - b) / (a - c) if a > c else math.nan
+    error = math.sqrt(sum(float(logits.double().var()) / len(logits) for logits in (known, fake)))
+    return (a - b) / (a - c) if a - c > 3 * error else math.nan
 
 
 def statistics_gap(running: Tensor, batch: Tensor) -> float:
