@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn.functional import conv2d, conv_transpose2d, linear, pad
 
+from gan_lab import winograd
+
 FEW = 3  # channels of a picture
+WIDE, TILES = 128, 64
 
 
 class FromPixel(nn.ConvTranspose2d):
@@ -59,6 +62,8 @@ class Halving(nn.Conv2d):
         if x.device.type == "cpu" and whole:
             if self.in_channels == 1 or (self.in_channels <= FEW and x.requires_grad):
                 return conv2d(_first(_quarters(x)), _first(_quartered(weight)), self.bias)
+            if _saves(x, weight, x.shape[2] // 2, x.shape[3] // 2):
+                return _first(_biased(winograd.halved(_last(x), _last(weight)), self.bias))
             if weight.numel() > x.numel():
                 return (self._by_cells if torch.compiler.is_compiling() else self._by_patches)(x, weight)
         return conv2d(x, weight, self.bias, stride=2, padding=1)
@@ -87,11 +92,23 @@ class Doubling(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         weight, grey = self.weight, self.out_channels == 1 and x.dtype == torch.float32
+        if x.device.type == "cpu" and _saves(x, weight, *x.shape[2:]):
+            return _first(_biased(winograd.doubled(_last(x), _last(weight)), self.bias))
         if x.device.type == "cpu" and (weight.numel() > x.numel() or grey):
             patches = _last(x) @ _last(weight).flatten(1)
             patches = patches.unflatten(3, (4, 4, self.out_channels))  # [B, h, w, 4, 4, K]
             return _first(_biased(_overlapped(_overlapped(patches, 1), 2), self.bias))
         return conv_transpose2d(x, weight, self.bias, stride=2, padding=1)
+
+
+def _saves(x: Tensor, weight: Tensor, height: int, width: int) -> bool:
+    """Whether fewer products save more than the sums that they need, for a smaller map of this size."""
+    if height % 2 or width % 2 or x.dtype not in (torch.float32, torch.float64):
+        return False
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return False
+    tiles = len(x) * height * width // 4
+    return tiles >= TILES and len(weight) >= WIDE and weight.shape[1] >= WIDE // 2
 
 
 def _biased(maps: Tensor, bias: Tensor | None) -> Tensor:
