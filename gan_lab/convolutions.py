@@ -19,7 +19,10 @@ from torch.nn.functional import conv2d, conv_transpose2d, linear, pad
 from gan_lab import winograd
 
 FEW = 3  # channels of a picture
-WIDE, TILES = 128, 64
+# Where winograd.py pays: its sums cost as much as products with so many channels of the smaller map, which a CPU with
+# wider registers multiplies sooner, and those of the weights as much as products with so many tiles of 2 x 2 pixels.
+WIDE = 256 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 128
+TILES = 64
 
 
 class FromPixel(nn.ConvTranspose2d):
@@ -50,8 +53,8 @@ class Halving(nn.Conv2d):
 
     A grey picture is convolved as four channels at half its size: with one channel, a tensor is in both memory formats
     at once, and torch would continue in the other one. A colour picture that needs a gradient is treated in the same
-    way, because torch computes input gradients slowly for few channels. Where the weights have more numbers than the
-    map, its patches are multiplied by them.
+    way, because torch computes input gradients slowly for few channels. Wide layers save products (see `winograd`). In
+    others, where the weights have more numbers than the map, its patches are multiplied by them.
     """
 
     def __init__(self, channels: int, outside: int, *, bias: bool = True) -> None:
@@ -83,8 +86,9 @@ class Halving(nn.Conv2d):
 class Doubling(nn.ConvTranspose2d):
     """A 4 x 4 transposed convolution with stride 2 and padding 1: [B, C, h, w] to [B, K, 2h, 2w].
 
-    Where the weights have more numbers than the map, or the output is grey in single precision, every pixel is
-    multiplied by the kernels, and the resulting 4 x 4 patches are added where they overlap.
+    Wide layers save products (see `winograd`). In others, where the weights have more numbers than the map, or the
+    output is grey in single precision, every pixel is multiplied by the kernels, and the resulting 4 x 4 patches are
+    added where they overlap.
     """
 
     def __init__(self, channels: int, outside: int, *, bias: bool = True) -> None:
@@ -102,7 +106,7 @@ class Doubling(nn.ConvTranspose2d):
 
 
 def _saves(x: Tensor, weight: Tensor, height: int, width: int) -> bool:
-    """Whether fewer products save more than the sums that they need, for a smaller map of this size."""
+    """Whether Winograd's fewer products save more than the sums that they need. The smaller map has this size."""
     if height % 2 or width % 2 or x.dtype not in (torch.float32, torch.float64):
         return False
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
