@@ -23,6 +23,7 @@ FEW = 3  # channels of a picture
 # wider registers multiplies sooner, and those of the weights as much as products with so many tiles of 2 x 2 pixels.
 WIDE = 256 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 128
 TILES = 64
+LARGEST = 2**25  # bytes of all tiles: glibc gives larger buffers back to the system, and asks for new pages every time
 
 
 class FromPixel(nn.ConvTranspose2d):
@@ -112,7 +113,8 @@ def _saves(x: Tensor, weight: Tensor, height: int, width: int) -> bool:
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
     tiles = len(x) * height * width // 4
-    return tiles >= TILES and len(weight) >= WIDE and weight.shape[1] >= WIDE // 2
+    small = 9 * 4 * tiles * weight.shape[1] * x.element_size() <= LARGEST
+    return small and tiles >= TILES and len(weight) >= WIDE and weight.shape[1] >= WIDE // 2
 
 
 def _biased(maps: Tensor, bias: Tensor | None) -> Tensor:
