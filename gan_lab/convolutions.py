@@ -16,7 +16,14 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn.functional import conv2d, conv_transpose2d, linear, pad
 
+from gan_lab import winograd
+
 FEW = 3  # channels of a picture
+# Where winograd.py pays: its sums cost as much as products with so many channels of the smaller map, which a CPU with
+# wider registers multiplies sooner, and those of the weights as much as products with so many tiles of 2 x 2 pixels.
+WIDE = 256 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 128
+TILES = 64
+LARGEST = 2**25  # bytes of all tiles: glibc gives larger buffers back to the system, and asks for new pages every time
 
 
 class FromPixel(nn.ConvTranspose2d):
@@ -47,8 +54,8 @@ class Halving(nn.Conv2d):
 
     A grey picture is convolved as four channels at half its size: with one channel, a tensor is in both memory formats
     at once, and torch would continue in the other one. A colour picture that needs a gradient is treated in the same
-    way, because torch computes input gradients slowly for few channels. Where the weights have more numbers than the
-    map, its patches are multiplied by them.
+    way, because torch computes input gradients slowly for few channels. Wide layers save products (see `winograd`). In
+    others, where the weights have more numbers than the map, its patches are multiplied by them.
     """
 
     def __init__(self, channels: int, outside: int, *, bias: bool = True) -> None:
@@ -59,6 +66,8 @@ class Halving(nn.Conv2d):
         if x.device.type == "cpu" and whole:
             if self.in_channels == 1 or (self.in_channels <= FEW and x.requires_grad):
                 return conv2d(_first(_quarters(x)), _first(_quartered(weight)), self.bias)
+            if _saves(x, weight, x.shape[2] // 2, x.shape[3] // 2):
+                return _first(_biased(winograd.halved(_last(x), _last(weight)), self.bias))
             if weight.numel() > x.numel():
                 return (self._by_cells if torch.compiler.is_compiling() else self._by_patches)(x, weight)
         return conv2d(x, weight, self.bias, stride=2, padding=1)
@@ -78,8 +87,9 @@ class Halving(nn.Conv2d):
 class Doubling(nn.ConvTranspose2d):
     """A 4 x 4 transposed convolution with stride 2 and padding 1: [B, C, h, w] to [B, K, 2h, 2w].
 
-    Where the weights have more numbers than the map, or the output is grey in single precision, every pixel is
-    multiplied by the kernels, and the resulting 4 x 4 patches are added where they overlap.
+    Wide layers save products (see `winograd`). In others, where the weights have more numbers than the map, or the
+    output is grey in single precision, every pixel is multiplied by the kernels, and the resulting 4 x 4 patches are
+    added where they overlap.
     """
 
     def __init__(self, channels: int, outside: int, *, bias: bool = True) -> None:
@@ -87,11 +97,24 @@ class Doubling(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         weight, grey = self.weight, self.out_channels == 1 and x.dtype == torch.float32
+        if x.device.type == "cpu" and _saves(x, weight, *x.shape[2:]):
+            return _first(_biased(winograd.doubled(_last(x), _last(weight)), self.bias))
         if x.device.type == "cpu" and (weight.numel() > x.numel() or grey):
             patches = _last(x) @ _last(weight).flatten(1)
             patches = patches.unflatten(3, (4, 4, self.out_channels))  # [B, h, w, 4, 4, K]
             return _first(_biased(_overlapped(_overlapped(patches, 1), 2), self.bias))
         return conv_transpose2d(x, weight, self.bias, stride=2, padding=1)
+
+
+def _saves(x: Tensor, weight: Tensor, height: int, width: int) -> bool:
+    """Whether Winograd's fewer products save more than the sums that they need. The smaller map has this size."""
+    if height % 2 or width % 2 or x.dtype not in (torch.float32, torch.float64):
+        return False
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return False
+    tiles = len(x) * height * width // 4
+    small = 9 * 4 * tiles * weight.shape[1] * x.element_size() <= LARGEST
+    return small and tiles >= TILES and len(weight) >= WIDE and weight.shape[1] >= WIDE // 2
 
 
 def _biased(maps: Tensor, bias: Tensor | None) -> Tensor:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import gradcheck, gradgradcheck
+from torch.nn.functional import conv2d, conv_transpose2d
 from torch.nn.utils.parametrizations import spectral_norm
 
+from gan_lab import winograd
 from gan_lab.convolutions import Doubling, FromPixel, Halving, ToPixel
 
 # Ours, torch's with the same arguments, and an input. Every way that ours may be computed is among them.
@@ -80,3 +83,73 @@ def test_maps_keep_their_channels_last(layer: object) -> None:
     net: nn.Module = layer().to(memory_format=torch.channels_last)  # type: ignore[operator]
     x = torch.randn(2, net.in_channels, 4, 4).contiguous(memory_format=torch.channels_last)  # type: ignore[arg-type]
     assert net(x).is_contiguous(memory_format=torch.channels_last)
+
+
+# -- fewer products ----------------------------------------------------------------------------------------------------
+
+
+def _pictures(*shape: int) -> Tensor:
+    """[B, h, w, C] as [B, C, h, w], to be differentiated."""
+    return torch.randn(shape, dtype=torch.float64).permute(0, 3, 1, 2).requires_grad_()
+
+
+def halved(x: Tensor, weight: Tensor) -> Tensor:
+    return winograd.halved(x.permute(0, 2, 3, 1), weight.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def doubled(x: Tensor, weight: Tensor) -> Tensor:
+    return winograd.doubled(x.permute(0, 2, 3, 1), weight.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+SMALLER = {"a tile": (1, 2, 2, 2), "a row": (2, 2, 6, 3), "some": (2, 4, 2, 3)}  # maps [B, h, w, K]
+
+
+@pytest.mark.parametrize("name", SMALLER)
+def test_nine_products_make_what_sixteen_do(name: str) -> None:
+    """Any order of derivatives follows: each function's gradient is its adjoint, which is one of the others."""
+    torch.manual_seed(0)
+    batch, height, width, outside = SMALLER[name]
+    x, y = _pictures(batch, 2 * height, 2 * width, 2), _pictures(batch, height, width, outside)
+    weight = _pictures(outside, 4, 4, 2)
+    wanted = conv2d(x, weight, stride=2, padding=1), conv_transpose2d(y, weight, stride=2, padding=1)
+    for mine, expected in zip((halved(x, weight), doubled(y, weight)), wanted, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-12, atol=1e-12)
+    for function, maps in ((halved, x), (doubled, y)):
+        assert gradcheck(function, (maps, weight))
+        assert gradgradcheck(function, (maps, weight))
+
+
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
+@pytest.mark.parametrize("kind", ["halving", "doubling"])
+def test_wide_layers_take_fewer_products_and_are_no_less_exact(
+    kind: str, capability: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In single precision, beside torch's own: both are compared with double precision."""
+    wide = 256 if capability == "AVX512" else 128
+    monkeypatch.setattr("gan_lab.convolutions.WIDE", wide)
+    taken: list[str] = []
+    for name in ("halved", "doubled"):
+        function = getattr(winograd, name)
+        monkeypatch.setattr(winograd, name, lambda *given, f=function: taken.append(f.__name__) or f(*given))
+    torch.manual_seed(0)
+    if kind == "halving":
+        layer, torchs, x = (
+            Halving(wide // 2, wide),
+            nn.Conv2d(wide // 2, wide, 4, 2, 1),
+            torch.randn(16, wide // 2, 8, 8),
+        )
+    else:
+        layer, torchs = Doubling(wide, wide // 2), nn.ConvTranspose2d(wide, wide // 2, 4, 2, 1)
+        x = torch.randn(16, wide, 4, 4)
+    torchs.load_state_dict(layer.state_dict())
+    mine, theirs = (_derivatives(one.to(memory_format=torch.channels_last), x)[:-3] for one in (layer, torchs))
+    assert taken
+    exact = _derivatives(torchs.double(), x.double())[:-3]
+    for got, usual, wanted in zip(mine, theirs, exact, strict=True):
+        error, unit = ((one - wanted).abs().max().item() for one in (got, usual))
+        assert error <= max(2 * unit, 1e-6 * wanted.abs().max().item())
+    taken.clear()
+    layer(x[:15])  # 60 tiles: the weights' sums would cost more
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(x)
+    assert not taken
