@@ -19,6 +19,9 @@ ADDED: dict[str, dict[str, Any]] = {
     "evaluation": {"validation": 0},
     "trainer": {"compile_mode": "default", "batch_norm": "synchronized"},
     "task": {"packing": 1},
+    "dataset": {"radius": None, "spacing": None},
+    "discriminator": {"weights": None},
+    "schedule": {"warmup": 0},  # of each
 }
 
 
@@ -27,8 +30,16 @@ def config_hash(config: dict[str, Any]) -> str:
     kept = {name: value for name, value in config.items() if name not in (*UNHASHED, "experiment")}
     kept["trainer"] = {name: value for name, value in config["trainer"].items() if name not in UNHASHED_TRAINER}
     for section, settings in ADDED.items():
-        kept[section] = {name: v for name, v in kept[section].items() if name not in settings or v != settings[name]}
+        if section in kept:
+            kept[section] = _without(settings, kept[section])
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without(settings: Mapping[str, Any], values: Any) -> Any:
+    """A section, and those in it, without the settings that have the value given for them."""
+    if not isinstance(values, Mapping):
+        return values
+    return {k: _without(settings, v) for k, v in values.items() if k not in settings or v != settings[k]}
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
