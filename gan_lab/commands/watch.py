@@ -18,7 +18,7 @@ from rich.text import Text
 from gan_lab.commands.show import STYLES
 from gan_lab.config.reading import read_config
 from gan_lab.core.files import BadFile
-from gan_lab.display.terminal import duration, short_number, shortened, terminal
+from gan_lab.display.terminal import duration, short_number, shortened, wide_terminal
 from gan_lab.metrics.base import is_headline, short_names
 from gan_lab.sweeping.table import DONE, Outcome, jobs_in, labels_of, planned_jobs
 from gan_lab.tracking.run_directory import SELECTION, SPEED, RunDirectory
@@ -62,7 +62,7 @@ def watch(sweep: Path, pause: float = PAUSE, patience: float = PATIENCE) -> None
     """
     if not sweep.is_dir() or not jobs_in(sweep):
         raise ValueError(f"{sweep} is no sweep: it holds no jobs of gan-lab train -m")
-    output = terminal()
+    output = wide_terminal()
     read = Reader(sweep)
     if not output.is_terminal:
         output.print(table(read(), sweep, 10_000, 10_000), soft_wrap=False)

@@ -203,7 +203,7 @@ def test_without_a_terminal_it_is_one_table(sweep: Path, capsys: pytest.CaptureF
 
 def test_a_terminal_is_left_when_all_is_done(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = terminal(80)
-    monkeypatch.setattr(watching, "terminal", lambda: output)
+    monkeypatch.setattr(watching, "wide_terminal", lambda: output)
     watching.watch(sweep, pause=0, patience=1000)
     assert "4 of 4 jobs done" in without_colours(said(output))
 
@@ -222,7 +222,7 @@ def test_jobs_that_have_not_begun_and_that_run_are_shown(
     from filelock import FileLock
 
     output = terminal(100)
-    monkeypatch.setattr(watching, "terminal", lambda: output)
+    monkeypatch.setattr(watching, "wide_terminal", lambda: output)
     with FileLock(second / ".lock"):
         shown = watching.table(watching.Reader(tmp_path / "jobs")(), tmp_path / "jobs", 100, 40)
     output.print(shown)
