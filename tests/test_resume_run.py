@@ -14,7 +14,8 @@ from gan_lab.core import checkpoint
 from tests.core.toys import equal
 
 RUN = [
-    "experiment=ring", "loss=non_saturating", "trainer.images=48000", "trainer.batch_size=48", "trainer.checkpoint_every=4800",
+    "experiment=ring", "loss=non_saturating", "trainer.images=48000", "trainer.batch_size=48",
+    "trainer.checkpoint_every=4800",
     "tracking.log_every=4800", "tracking.samples_every=0", "evaluation.every=9600", "evaluation.samples=500",
     "generator.width=16", "discriminator.width=16", "tracking.wandb.mode=disabled",
 ]  # fmt: skip

@@ -11,8 +11,8 @@ from tests.benchmarks.measure import Goal, Result, alternate, build
 from tests.benchmarks.pairs import compared, copy_weights, step
 
 RING = (
-    "experiment=ring", "generator=mlp", "loss=non_saturating", "regularizer=[]", "trainer.ema=0", "trainer.batch_size=128",
-    "schedule/learning_rate=cosine",
+    "experiment=ring", "generator=mlp", "loss=non_saturating", "regularizer=[]", "trainer.ema=0",
+    "trainer.batch_size=128", "schedule/learning_rate=cosine",
 )  # fmt: skip
 LATENT_DIM, WINDOW, STEPS = 16, 50, 100  # steps between two looks at the losses, and in a round
 
