@@ -34,11 +34,12 @@ class _Decay:
         final: Share = 0.0,
         start: NonNegative = 0,
         images: Positive | None = None,
-        warmup: NonNegative = 0,
+        warmup: Share = 0.0,
     ) -> None:
         if images is None and start >= total_images:
             raise ValueError(f"schedule start={start}: the run has no more than {total_images} images")
-        self.start, self.images, self.final, self.warmup = start, images or total_images - start, final, warmup
+        self.start, self.images, self.final = start, images or total_images - start, final
+        self.warmup = warmup * (self.start + self.images)
         self.depends_on_duration = images is None
 
     def __call__(self, images: int) -> float:
@@ -55,8 +56,9 @@ class _Decay:
 class Linear(_Decay):
     """Linear from 1 to `final`, then constant. Miyato et al. 2018 (arXiv 1802.05957) end at 0.
 
-    It begins after `start` images and takes `images` images, or the rest of the run where that is null. Over the first
-    `warmup` images, the factor rises from nearly 0 besides (Goyal et al. 2017, arXiv 1706.02677, section 2.2).
+    It begins after `start` images and takes `images` images, or the rest of the run where that is null. Over the
+    share `warmup` of the images until its end, the factor also rises linearly, from nearly 0 (Goyal et al. 2017, arXiv
+    1706.02677, section 2.2).
     """
 
     def remaining(self, progress: float) -> float:
@@ -67,8 +69,9 @@ class Linear(_Decay):
 class Cosine(_Decay):
     """Half a cosine from 1 to `final` (Loshchilov and Hutter 2017, arXiv 1608.03983, eq. 5, without restarts).
 
-    It begins after `start` images and takes `images` images, or the rest of the run where that is null. Over the first
-    `warmup` images, the factor rises from nearly 0 besides (Goyal et al. 2017, arXiv 1706.02677, section 2.2).
+    It begins after `start` images and takes `images` images, or the rest of the run where that is null. Over the
+    share `warmup` of the images until its end, the factor also rises linearly, from nearly 0 (Goyal et al. 2017, arXiv
+    1706.02677, section 2.2).
     """
 
     def remaining(self, progress: float) -> float:

@@ -67,7 +67,7 @@ def test_schedules_are_their_formulas() -> None:
     cosine = [0.1 + 0.9 * (1 + math.cos(math.pi * min(i / 1000, 1))) / 2 for i in images]
     assert [Cosine(1000, final=0.1)(i) for i in images] == pytest.approx(cosine)
     warmed = [value * share for value, share in zip(cosine, (1 / 500, 251 / 500, 1, 1, 1), strict=True)]
-    assert [Cosine(1000, final=0.1, warmup=499)(i) for i in images] == pytest.approx(warmed)
+    assert [Cosine(1000, final=0.1, warmup=0.499)(i) for i in images] == pytest.approx(warmed)
 
 
 def test_only_a_schedule_without_its_own_end_depends_on_the_duration() -> None:
