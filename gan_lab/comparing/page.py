@@ -55,13 +55,14 @@ def payload(comparison: Comparison) -> dict[str, Any]:
     others = comparison.others
     keys = list(dict.fromkeys(key for setting in comparison.settings for key in setting.labels))
     folder = _common_folder(comparison.runs)
-    drawn, missing = curves(comparison.settings)
+    metric = short(comparison.metric) if comparison.metric else None
+    drawn, missing = curves(comparison.settings, metric)
     no_room = [f"no room for {missing} further curves: compare fewer runs with --where"] if missing else []
     return {
         "folder": str(folder or ""),
         "headline": headline(comparison),
         "notes": [*verdict(comparison), *comparison.notes, *no_room],
-        "metric": short(comparison.metric) if comparison.metric else None,
+        "metric": metric,
         "lower": comparison.lower,
         "keys": [shorter(key) for key in keys],
         "others": [short(key) for key in others],
@@ -160,12 +161,13 @@ def _digits(value: float | None, digits: int = 4) -> float | None:
 # -- curves ------------------------------------------------------------------------------------------------------------
 
 
-def curves(settings: Sequence[Setting]) -> tuple[list[dict[str, Any]], int]:
+def curves(settings: Sequence[Setting], metric: str | None) -> tuple[list[dict[str, Any]], int]:
     """Curves of each recorded value and setting: mean, lowest and highest over runs, against images and seconds.
 
-    Returns the curves, and the number of recorded values that are left out to keep the page small.
+    The score that ranks comes first. Returns the curves, and the number of recorded values that are left out to keep
+    the page small.
     """
-    names = _names(run for setting in settings for run in setting.runs)
+    names = sorted(_names(run for setting in settings for run in setting.runs), key=lambda n: _title(n) != metric)
     points = max(6, min(POINTS, NUMBERS // max(1, 5 * len(settings) * min(len(names), 8))))
     kept: list[dict[str, Any]] = []
     total = 0

@@ -70,6 +70,16 @@ def test_curves_are_the_interquartile_mean_between_the_lowest_and_the_highest_se
     assert line["seconds"] == [2.5, 5, 7.5, 10]
 
 
+def test_the_score_that_ranks_has_the_first_curve(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        run = plant(tmp_path / f"{seed}", seed=seed, modes=8.0, high_quality=0.9)
+        lines = [{"images": n, "seconds": n / 100, "selection/modes": 8, "selection/high_quality": 0.9} for n in (1, 2)]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for metric in ("modes", "high_quality"):
+        names = [curve["name"] for curve in payload(Comparison(find([tmp_path]), metric))["curves"]]
+        assert (names[0], sorted(names)) == (metric, ["high_quality", "modes"])
+
+
 def test_samples_are_shown_at_equal_images_of_the_run_nearest_to_the_mean(comparison: Comparison) -> None:
     samples = payload(comparison)["samples"]
     assert samples["at"] == [100, 200, 300, 400]

@@ -28,7 +28,7 @@ def test_the_tour_runs_from_its_first_cell_to_its_last(tmp_path: Path, monkeypat
     assert "image/png" in by_source["run.show"]
     assert all("text/html" in by_source[name] for name in ("run", "scores", "sweep", "comparison", "comparison.table"))
     (progress, *_) = [output for output in cells[0].outputs if output.output_type == "display_data"]
-    assert 'value="40064" max="40000"' in progress["data"]["text/html"]
+    assert 'value="128000" max="128000"' in progress["data"]["text/html"]
     assert cells[-1].outputs[-1]["data"]["text/plain"] == "True"
 
 
