@@ -35,7 +35,8 @@ from tests.core.toys import equal
 # Five saves, ten looks, R1, an average and a schedule; four seconds on one slow core at most.
 EVERY = 4_800
 RUN = (
-    "experiment=ring", "trainer.images=24000", "trainer.batch_size=48", f"trainer.checkpoint_every={EVERY}",
+    "experiment=ring", "loss=non_saturating", "trainer.images=24000", "trainer.batch_size=48",
+    f"trainer.checkpoint_every={EVERY}",
     "tracking.log_every=2400", "tracking.samples_every=0", "evaluation.every=9600", "evaluation.samples=500",
     "evaluation.selection_samples=200", "generator.width=16", "discriminator.width=16", "regularizer=[r1,lecam]",
 )  # fmt: skip
