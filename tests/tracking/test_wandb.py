@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlparse
@@ -137,6 +138,16 @@ def test_the_pictures_are_the_run_directorys(records: list[dict[str, Any]], offl
     for images, path in pictures.items():
         sent = (folder / "files" / path).read_bytes()
         assert sent == (offline / "samples" / f"{images}.png").read_bytes()
+
+
+def test_the_packages_are_listed_as_wandb_lists_them(offline: Path) -> None:
+    from wandb.util import working_set
+
+    (folder,) = offline.glob("wandb/offline-run-*")
+    listed = (folder / "files" / "requirements.txt").read_text().splitlines()
+    assert f"torch=={version('torch')}" in listed
+    assert set(listed) <= {f"{package.key}=={package.version}" for package in working_set()}
+    assert listed == sorted(listed) and len(listed) > 20
 
 
 def test_the_end_is_told_with_the_final_scores(records: list[dict[str, Any]], offline: Path) -> None:

@@ -24,6 +24,7 @@ from gan_lab.config.presets import EXPERIMENTS
 from gan_lab.losses import NonSaturating
 from gan_lab.registry import losses
 from gan_lab.tracking import wandb as tracking
+from gan_lab.tracking.wandb import requirements
 from tests.tracking.stub_wandb import ENTITY, StubRun, StubWandb
 from tests.tracking.test_wandb import COMMAND, metrics, summary
 
@@ -168,6 +169,11 @@ def test_no_secret_is_in_anything_that_is_sent(sweep: dict[Path, StubRun], serve
     for run in sweep.values():
         assert "remote" not in json.loads(run.files["wandb-metadata.json"]).get("git", {})
         assert not [name for name in run.files if name.endswith((".patch", ".py"))]
+
+
+def test_each_run_has_the_list_of_packages(sweep: dict[Path, StubRun]) -> None:
+    for run in sweep.values():
+        assert run.files["requirements.txt"].decode() == requirements()
 
 
 # -- the dashboard of that sweep ---------------------------------------------------------------------------------------
