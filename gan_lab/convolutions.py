@@ -23,6 +23,7 @@ FEW = 3  # channels of a picture
 # wider registers multiplies sooner, and those of the weights as much as products with so many tiles of 2 x 2 pixels.
 WIDE = 256 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 128
 TILES = 64
+PRODUCTS = 2**21  # in each of the nine matrices; with fewer, sums take what they save, above all with two threads
 LARGEST = 2**25  # bytes of all tiles: glibc gives larger buffers back to the system, and asks for new pages every time
 
 
@@ -114,7 +115,8 @@ def _saves(x: Tensor, weight: Tensor, height: int, width: int) -> bool:
         return False
     tiles = len(x) * height * width // 4
     small = 9 * 4 * tiles * weight.shape[1] * x.element_size() <= LARGEST
-    return small and tiles >= TILES and len(weight) >= WIDE and weight.shape[1] >= WIDE // 2
+    many = tiles >= TILES and tiles * len(weight) * weight.shape[1] >= PRODUCTS
+    return small and many and len(weight) >= WIDE and weight.shape[1] >= WIDE // 2
 
 
 def _biased(maps: Tensor, bias: Tensor | None) -> Tensor:

@@ -110,8 +110,8 @@ def scatter(samples: Tensor, data: Tensor | None) -> np.ndarray:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 5), dpi=110, layout="tight")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(5, 5), dpi=110)
+    axes = figure.add_axes((0.125, 0.06, 0.84, 0.88))  # by hand: a layout to fit the labels takes as long as the rest
     if data is not None:
         axes.scatter(data[:, 0], data[:, 1], s=6, c="#c8ccd4", linewidths=0, label="data")
         low, high = data.min().item(), data.max().item()
