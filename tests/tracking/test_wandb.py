@@ -147,7 +147,8 @@ def test_the_packages_are_listed_as_wandb_lists_them(offline: Path) -> None:
     listed = (folder / "files" / "requirements.txt").read_text().splitlines()
     assert f"torch=={version('torch')}" in listed
     assert set(listed) <= {f"{package.key}=={package.version}" for package in working_set()}
-    assert listed == sorted(listed) and len(listed) > 20
+    assert listed == sorted(listed)
+    assert len(listed) > 20
 
 
 def test_the_end_is_told_with_the_final_scores(records: list[dict[str, Any]], offline: Path) -> None:
