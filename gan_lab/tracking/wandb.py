@@ -6,7 +6,6 @@ import contextlib
 import functools
 import html
 import importlib
-import importlib.metadata
 import os
 import re
 import secrets
@@ -21,6 +20,7 @@ from gan_lab.config.identity import flat
 from gan_lab.config.redaction import redacted
 from gan_lab.config.sections import Wandb
 from gan_lab.core.files import BadFile, read_text, write_atomically
+from gan_lab.tracking.packages import requirements
 from gan_lab.tracking.run_directory import SELECTION, RunDirectory
 from gan_lab.tracking.server import unreachable
 
@@ -241,20 +241,6 @@ class WandbTracker:
         except Exception as error:  # a failure of the service must not fail the run
             self.run = None
             warnings.warn(f"W&B stopped ({type(error).__name__}: {error}); metrics.jsonl has everything", stacklevel=2)
-
-
-@functools.cache
-def requirements() -> str:
-    """The installed packages, `name==version` in lines: `requirements.txt` among the run's files.
-
-    W&B would write the same file, and read each package's metadata twice for every run of a sweep: 0.2 s a run.
-    """
-    found = {}
-    for package in importlib.metadata.distributions():
-        with contextlib.suppress(KeyError, UnicodeDecodeError, TypeError):  # of damaged metadata
-            known = package.metadata
-            found.setdefault(known["Name"], known["Version"])  # the first one on the path is the one that is imported
-    return "".join(sorted(f"{name}=={version}\n" for name, version in found.items()))
 
 
 def _media(wandb: Any, path: Path, images: int) -> Any:

@@ -24,7 +24,7 @@ from gan_lab.config.presets import EXPERIMENTS
 from gan_lab.losses import NonSaturating
 from gan_lab.registry import losses
 from gan_lab.tracking import wandb as tracking
-from gan_lab.tracking.wandb import requirements
+from gan_lab.tracking.packages import requirements
 from tests.tracking.stub_wandb import ENTITY, StubRun, StubWandb
 from tests.tracking.test_wandb import COMMAND, metrics, summary
 
