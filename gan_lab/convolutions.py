@@ -23,7 +23,7 @@ FEW = 3  # channels of a picture
 # wider registers multiplies sooner, and those of the weights as much as products with so many tiles of 2 x 2 pixels.
 WIDE = 256 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 128
 TILES = 64
-PRODUCTS = 2**21  # in each of the nine matrices; with fewer, sums take what they save, above all with two threads
+PRODUCTS = 2**21  # multiplications in each of the nine; with fewer, the sums take what is saved, above all with threads
 LARGEST = 2**25  # bytes of all tiles: glibc gives larger buffers back to the system, and asks for new pages every time
 
 
